@@ -1,0 +1,37 @@
+# The three things a person does here. Each works on a fresh clone: Python 3.11 with venv, make and git are enough.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test check lock generate clean
+
+demo: $(VENV)/.installed   ## a day at the tills: database, switch, modules, receipts
+	$(BIN)/authsrv demo
+
+test: $(VENV)/.installed   ## every test that needs wheels alone
+	$(BIN)/pytest -q -m "not system"
+
+check: $(VENV)/.installed  ## types, lint, layers, generated files, and the tests that need Debian's tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m protocol.generate --check
+	$(BIN)/pytest -q -m system
+
+generate: $(VENV)/.installed  ## rewrite what comes from the wire's declarations
+	$(BIN)/python -m protocol.generate
+
+# One environment for all three targets. `pip` refuses whatever does not match the hashes of the lock.
+$(VENV)/.installed: requirements/dev.lock pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+lock:  ## pin anew, after a change of the dependencies; needs `uv`
+	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml --output-file requirements/run.lock
+	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml --group dev --constraint requirements/run.lock --output-file requirements/dev.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
