@@ -1,0 +1,1 @@
+"""Units, accounts and postings as values; `ledger.shell` keeps them in PostgreSQL."""

@@ -1,0 +1,37 @@
+"""The accounts of a card and of the issuer, and what the switch may know of a card's balances.
+
+Signs: a credit raises an account and a debit lowers it, for every account, so that each unit sums to zero. A gift card's
+value is above zero while the issuer owes the holder; `owed` is never above zero, for it is what the holder owes the issuer.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Account(IntEnum):
+    """The kind of an account; with a card and a unit, or a unit alone, it is the account. The numbers stand in the database."""
+
+    VALUE = 1
+    OWED = 2
+    TENDER = 100
+    REDEEMED = 101
+    LOSS = 102
+
+    @property
+    def of_card(self) -> bool:
+        """Whether each card has one of its own."""
+        return self < Account.TENDER
+
+
+@dataclass(frozen=True, slots=True)
+class Balances:
+    """A card's balances in minor units of its one unit."""
+
+    value: int = 0
+    owed: int = 0
+    floor: int = 0
+
+    @property
+    def available(self) -> int:
+        """What a movement may still take."""
+        return max(0, self.value - self.floor)

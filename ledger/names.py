@@ -1,0 +1,45 @@
+"""The name of a request and the number of an authorization.
+
+The name is what makes a request happen once: the module that asked, the date as the module wrote it, the sequence that it
+counted. It is the key of the ledger, so it is a plain tuple that hashes and sorts.
+
+The number is what people type: twelve digits that say in which month to look and that a mistyped digit does not survive.
+"""
+
+import datetime as dt
+from typing import NamedTuple
+
+SERIAL_DIGITS = 8
+
+
+class Name(NamedTuple):
+    """What a request is recorded under, once for ever (law 1)."""
+
+    module: int
+    date: dt.date
+    sequence: int
+
+
+def luhn_digit(digits: str) -> int:
+    """The check digit that makes `digits` followed by it pass the Luhn test (ISO/IEC 7812-1, annex B)."""
+    total = 0
+    for place, char in enumerate(reversed(digits)):
+        doubled = int(char) * (2 if place % 2 == 0 else 1)
+        total += doubled - 9 if doubled > 9 else doubled
+    return -total % 10
+
+
+def authorization_number(date: dt.date, serial: int) -> int:
+    """The number of the authorization named on `date` with this serial of its month: month from January 2000, serial, Luhn digit."""
+    month = (date.year - 2000) * 12 + date.month
+    digits = f"{month:03d}{serial:0{SERIAL_DIGITS}d}"
+    return int(digits) * 10 + luhn_digit(digits)
+
+
+def read_authorization_number(text: str) -> int | None:
+    """The number that `text` writes, or None where twelve digits, the month or the check digit are not right."""
+    if len(text) != 12 or not (text.isascii() and text.isdigit()):
+        return None
+    if luhn_digit(text[:-1]) != int(text[-1]) or not text[:3].strip("0"):
+        return None
+    return int(text)

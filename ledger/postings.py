@@ -1,0 +1,74 @@
+"""Movements as postings: what a load, a spending or an undoing moves, given what is there.
+
+What must hold:
+  * Every posting has one side at the card and the other at the issuer, and one amount above zero.
+  * Value that comes to a card settles what it owes first, whatever brings it.
+  * `spend` never asks for more than is available; its caller has checked, and the database checks again.
+  * `undo` mirrors the recorded postings. What a card can no longer give back goes to its `owed` account, in full: undoing is
+    never refused because the money was spent (law 3).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ledger.accounts import Account, Balances
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """One movement of `amount` minor units (> 0) from the debited to the credited account."""
+
+    debit: Account
+    credit: Account
+    amount: int
+
+
+def apply(balances: Balances, postings: Iterable[Posting]) -> Balances:
+    """The card's balances after the postings."""
+    value, owed = balances.value, balances.owed
+    for posting in postings:
+        for account, signed in ((posting.debit, -posting.amount), (posting.credit, posting.amount)):
+            match account:
+                case Account.VALUE:
+                    value += signed
+                case Account.OWED:
+                    owed += signed
+                case Account.TENDER | Account.REDEEMED | Account.LOSS:
+                    pass
+    return replace(balances, value=value, owed=owed)
+
+
+def bring(balances: Balances, source: Account, amount: int) -> tuple[Posting, ...]:
+    """Value from `source` to the card: what it owes is settled first, the rest is there to spend."""
+    settled = min(amount, -balances.owed)
+    return _nonzero(Posting(source, Account.OWED, settled), Posting(source, Account.VALUE, amount - settled))
+
+
+def spend(amount: int) -> tuple[Posting, ...]:
+    """Value from the card to what the branches have redeemed."""
+    return _nonzero(Posting(Account.VALUE, Account.REDEEMED, amount))
+
+
+def take_back(balances: Balances, target: Account, amount: int) -> tuple[Posting, ...]:
+    """Value from the card back to `target`: what is available, and the rest as owed."""
+    taken = min(amount, balances.available)
+    return _nonzero(Posting(Account.VALUE, target, taken), Posting(Account.OWED, target, amount - taken))
+
+
+def undo(balances: Balances, postings: Iterable[Posting]) -> tuple[Posting, ...]:
+    """The postings that give back what the recorded ones moved, the last first."""
+    undone: list[Posting] = []
+    for posting in reversed(tuple(postings)):
+        if posting.debit.of_card:
+            back = bring(balances, posting.credit, posting.amount)
+        elif posting.credit is Account.OWED:
+            back = (Posting(Account.OWED, posting.debit, posting.amount),)
+        else:
+            back = take_back(balances, posting.debit, posting.amount)
+        balances = apply(balances, back)
+        undone += back
+    return tuple(undone)
+
+
+def _nonzero(*postings: Posting) -> tuple[Posting, ...]:
+    return tuple(posting for posting in postings if posting.amount)

@@ -1,0 +1,1 @@
+"""PostgreSQL: the door, the store, the migrations and the embedded server."""
