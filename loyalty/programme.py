@@ -1,0 +1,104 @@
+"""A programme: the rules that a kind of card follows, as one frozen value.
+
+Rules are never edited: a change is a new version with its first day, so that what was decided under the old rules can
+still be explained.
+
+The value is flat like the schema (`programme.schema.json`): one property, one field, one name for both. A further kind
+adds its properties to the schema, a list of required ones beside that of "gift", and its fields here.
+
+A last day, of a version or of a card, is a local day of the issuer and counts to its end.
+"""
+
+import calendar
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What a card holds."""
+
+    GIFT = "gift"
+
+
+class AccessCode(StrEnum):
+    """Whether requests on a card need its access code."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programme:
+    """One version of a programme; amounts in minor units of its currency, what each field means is in the schema."""
+
+    name: str
+    version: int
+    title: str
+    kind: Kind
+    effective_from: dt.date
+    effective_until: dt.date | None = None
+    access_code: AccessCode
+    branches: tuple[int, ...] | None = None
+    valid_days: int | None = None
+    valid_months: int | None = None
+    currency: str
+    partial: bool
+    reloadable: bool
+    refundable: bool
+    load_minimum_minor: int
+    load_maximum_minor: int
+    balance_maximum_minor: int
+    loads_per_day: int
+    sale_maximum_minor: int | None = None
+
+    def in_effect(self, day: dt.date) -> bool:
+        """Whether these rules count on a local day, whatever later versions say."""
+        return self.effective_from <= day and (self.effective_until is None or day <= self.effective_until)
+
+    def serves(self, branch: int) -> bool:
+        """Whether cards are valid at a branch, by its number."""
+        return self.branches is None or branch in self.branches
+
+    def valid_until(self, activated_on: dt.date) -> dt.date | None:
+        """Give the last day of a card that was activated on a local day; `None` for a card without end.
+
+        A month that is too short for the day ends it: one month after January 31 is the last of February.
+        """
+        if self.valid_days is not None:
+            return activated_on + dt.timedelta(days=self.valid_days)
+        if self.valid_months is not None:
+            years, month = divmod(activated_on.month - 1 + self.valid_months, 12)
+            year, month = activated_on.year + years, month + 1
+            return dt.date(year, month, min(activated_on.day, calendar.monthrange(year, month)[1]))
+        return None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the programme as JSON can hold it; `loyalty.source.load_programme` makes the same programme of it."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: _as_json(value) for name, value in values.items() if value is not None}
+
+
+def _as_json(value: Any) -> Any:
+    match value:
+        case dt.date():
+            return value.isoformat()
+        case StrEnum():
+            return value.value
+        case tuple():
+            return list(value)
+        case _:
+            return value
+
+
+def version_on(versions: Iterable[Programme], day: dt.date) -> Programme | None:
+    """Choose among the versions of one programme the latest that is in effect on a local day."""
+    return max((each for each in versions if each.in_effect(day)), key=lambda each: each.version, default=None)
+
+
+def expired(valid_until: dt.date | None, today: dt.date) -> bool:
+    """Whether a card's last day is over on the local day `today`."""
+    return valid_until is not None and today > valid_until
