@@ -1,0 +1,296 @@
+"""The one door between Trio, where the switch lives, and asyncio, where asyncpg lives.
+
+`await door.run(work)` takes one connection and makes **one crossing**: `work` runs on the asyncio side from its first
+statement to its COMMIT, because a crossing costs more than a statement. What must hold:
+
+- **The crossing is shielded.** A cancellation that reached asyncpg during COMMIT would leave a committed row and a
+  caller who does not know. So a caller can give up while it waits for a connection, never later; what it does with a
+  late result is its own affair.
+- **No timeout ever touches COMMIT.** The server bounds each statement (`lock_timeout` below `statement_timeout`),
+  `commit` lifts that for the COMMIT alone, and asyncpg's own timeouts stay off: it would apply them to COMMIT too.
+- **What is not known is said.** A COMMIT that was sent and not plainly answered is `InDoubt`: connection lost, backend
+  killed, or a warning that a synchronous standby did not confirm.
+- **Foreign errors end here**, as `ledger.faults`, without the driver's text and without the driver's exception behind
+  them: both can quote keys and amounts.
+
+The pool is ours and a dozen lines, because asyncpg's resets each connection with a round trip when it is given back,
+and waits for a free one on the side where we cannot be cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import asyncpg
+import trio
+import trio_asyncio
+
+from ledger.faults import BadRow, Conflict, InDoubt, LedgerFault, NameTaken, Unavailable, Unfit
+from ledger.shell.revisions import HEAD
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+LOCK_TIMEOUT_MS = 1_500
+STATEMENT_TIMEOUT_MS = 5_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
+DEAD_PEER_MS = 10_000
+SERVER_VERSION_MIN = 150_000
+
+# What the driver and the network throw; anything else is a mistake of ours and passes as it is.
+FOREIGN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+# One message to the server, so no round trip more; the timeouts come back by themselves when the transaction has ended.
+COMMIT = "set local statement_timeout = 0; set local lock_timeout = 0; commit"
+
+
+class Door:
+    """Connections of one database, to be used from Trio."""
+
+    def __init__(self, dsn: str, settings: dict[str, str], connections: int, wait_s: float, connect_s: float) -> None:
+        self._dsn = dsn
+        self._settings = settings
+        self._wait_s = wait_s
+        self._connect_s = connect_s
+        self._free = trio.Semaphore(connections)
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
+        self._connections = connections
+
+    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run `work` on the asyncio side with a connection of its own, and return what it returns.
+
+        A transaction that `work` leaves open is rolled back. Raises `Unavailable` when no connection is free or can be
+        made in time, and the other classes of `ledger.faults` for what the database says.
+        """
+        with trio.move_on_after(self._wait_s) as wait:
+            await self._free.acquire()
+        if wait.cancelled_caught:
+            raise Unavailable(f"all {self._connections} connections to the database were busy for {self._wait_s} s")
+        try:
+            with trio.CancelScope(shield=True):
+                result: T = await trio_asyncio.aio_as_trio(self._cross)(work)
+            return result
+        finally:
+            self._free.release()
+
+    def abandon(self) -> None:
+        """Break all connections, for an end that cannot wait: what runs is `Unavailable`, or `InDoubt` in COMMIT."""
+        for connection in [*self._busy, *self._idle]:
+            connection.terminate()
+
+    async def _cross(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        try:
+            connection = await self._connection()
+            self._busy.add(connection)
+            try:
+                return await work(connection)
+            finally:
+                self._busy.discard(connection)
+                await self._give_back(connection)
+        except FOREIGN as error:
+            fault = translated(error)
+        raise fault  # outside of `except`, so that the driver's exception does not hang on to it
+
+    async def _connection(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()  # the warmest; one whose backend was killed meanwhile is closed already
+            if not connection.is_closed():
+                return connection
+        connection = await asyncpg.connect(self._dsn, timeout=self._connect_s, server_settings=self._settings)
+        _keep_alive(connection)
+        return connection
+
+    async def _give_back(self, connection: Connection) -> None:
+        if connection.is_in_transaction() and not connection.is_closed():
+            with contextlib.suppress(*FOREIGN):
+                await connection.execute("rollback", timeout=STATEMENT_TIMEOUT_MS / 1000)
+        if connection.is_in_transaction():
+            connection.terminate()
+        if not connection.is_closed():
+            self._idle.append(connection)
+
+    async def close(self) -> None:
+        """Close all connections; nothing may be running."""
+        for connection in self._idle:
+            with contextlib.suppress(*FOREIGN):
+                await connection.close(timeout=self._connect_s)
+
+
+@asynccontextmanager
+async def open_door(
+    dsn: str,
+    *,
+    schema: str,
+    connections: int = 4,
+    wait_s: float = 2.0,
+    connect_s: float = 3.0,
+    application: str = "authsrv",
+) -> AsyncIterator[Door]:
+    """Open the door to the database of `dsn`, for one issuer's `schema`.
+
+    At most `connections` are made, each when it is first needed, so this succeeds without a database. `wait_s` bounds
+    the wait for a free one, `connect_s` the making of one, both in seconds. `application` is how the server's views
+    show us.
+    """
+    settings = {
+        "application_name": application,
+        "search_path": f"{schema}, pg_temp",
+        "default_transaction_isolation": "read committed",
+        "lock_timeout": str(LOCK_TIMEOUT_MS),
+        "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+        "tcp_keepalives_idle": "5",
+        "tcp_keepalives_interval": "2",
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": str(DEAD_PEER_MS),
+        "timezone": "UTC",
+        "jit": "off",
+    }
+    async with trio_asyncio.open_loop() as loop:
+        loop.set_exception_handler(_note)
+        door = Door(dsn, settings, connections, wait_s, connect_s)
+        try:
+            yield door
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio_asyncio.aio_as_trio(door.close)()
+
+
+def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # The default handler would end the loop with all that runs on it, because of one connection's left-over.
+    logger.warning("left over by the database driver: %s", type(context.get("exception")).__name__)
+
+
+def _keep_alive(connection: Connection) -> None:
+    """Let our kernel end a connection whose host is gone: nothing else ends the wait for a COMMIT's answer."""
+    # asyncpg shows its transport in no public way.
+    end = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # noqa: SLF001
+    if end.family == socket.AF_UNIX:
+        return
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", 5),
+        ("TCP_KEEPINTVL", 2),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", DEAD_PEER_MS),
+    ):
+        if hasattr(socket, option):  # not each system has each
+            end.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+async def commit(connection: Connection) -> None:
+    """Commit the open transaction of `connection`, however long it takes.
+
+    Raises `InDoubt` when COMMIT was sent and not plainly confirmed; any other fault of `ledger.faults` means that the
+    transaction was rolled back.
+    """
+    if connection.is_closed():
+        raise Unavailable("the connection was lost before COMMIT was sent")
+    warned: list[str] = []
+
+    def listen(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
+        if getattr(message, "severity_en", None) == "WARNING":
+            warned.append(str(getattr(message, "sqlstate", None)))
+
+    connection.add_log_listener(listen)
+    fault: LedgerFault | None = None
+    try:
+        status = await connection.execute(COMMIT)
+        if status != "COMMIT":
+            fault = Unavailable(f"COMMIT ended as {status}")
+    except asyncpg.PostgresError as error:
+        # An ERROR comes before the commit record is written; FATAL, PANIC and the driver's own may come after.
+        refused = getattr(error, "severity_en", None) == "ERROR"
+        fault = translated(error) if refused else InDoubt(f"the connection ended during COMMIT ({error.sqlstate})")
+    except FOREIGN as error:
+        fault = InDoubt(f"the connection ended during COMMIT ({type(error).__name__})")
+    finally:
+        connection.remove_log_listener(listen)
+    if warned:
+        fault = InDoubt(f"the server warned on COMMIT ({', '.join(warned)})")
+    if fault is not None:
+        raise fault
+
+
+def translated(error: BaseException) -> LedgerFault:
+    """An error of the driver or the network in the ledger's words, by its SQLSTATE, with no value of any row."""
+    if isinstance(error, asyncpg.DataError):
+        return BadRow("a value does not fit its type")
+    if not isinstance(error, asyncpg.PostgresError):
+        return Unavailable(f"the database cannot be reached: {type(error).__name__}")
+    state = error.sqlstate or ""
+    constraint = getattr(error, "constraint_name", None) or ""
+    what = f"{type(error).__name__} {state}" + (f" on {constraint}" if constraint else "")
+    match state[:2]:
+        case "23" if state == "23505" and constraint.startswith("authorizations") and constraint.endswith("_pkey"):
+            return NameTaken(what)
+        case "40":
+            return Conflict(what)
+        case "22" | "23" | "AU":
+            return BadRow(what)
+        case _:
+            return Unavailable(what)
+
+
+FITNESS = """
+select current_setting('server_version_num')::int as version,
+       current_setting('fsync') as fsync,
+       current_setting('full_page_writes') as full_page_writes,
+       current_setting('synchronous_commit') as synchronous_commit,
+       coalesce(current_setting('transaction_timeout', true), '0') as transaction_timeout,
+       current_user::text as role,
+       (select rolsuper from pg_roles where rolname = current_user) as superuser,
+       current_schema() as schema,
+       coalesce((select pg_has_role(current_user, nspowner, 'member')
+                   from pg_namespace where nspname = current_schema()), false) as owner,
+       (select min(relname)::text from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+         where nspname = current_schema() and relkind in ('r', 'p')
+           and has_table_privilege(pg_class.oid, 'insert, update, delete, truncate, references, trigger')) as writable,
+       to_regclass('schema_version') is not null as migrated
+"""
+
+
+async def check_server(connection: Connection) -> None:
+    """Refuse a server, a role or a schema that the laws do not hold on.
+
+    Raises `Unfit` with what is wrong and what mends it. To be run through the door before the first authorization.
+    """
+    facts = await connection.fetchrow(FITNESS)
+    assert facts is not None  # noqa: S101 -- a select without a from has one row
+    if facts["version"] < SERVER_VERSION_MIN:
+        raise Unfit(f"the server is PostgreSQL {facts['version'] // 10_000}; 15 or later is needed")
+    for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+        if facts[setting] == "off":
+            raise Unfit(
+                f"{setting} is off, so an approved authorization could be lost; set it on and reload the server"
+            )
+    if facts["transaction_timeout"] != "0":
+        raise Unfit("transaction_timeout is set and would break a COMMIT off; set it to 0 for this role")
+    if facts["superuser"]:
+        raise Unfit(f"{facts['role']} is a superuser and could change history; connect as the issuer's switch role")
+    if facts["schema"] is None:
+        raise Unfit("the issuer's schema is not there; run `authsrv db init`")
+    if facts["owner"]:
+        raise Unfit(f"{facts['role']} owns the schema and could change history; connect as the issuer's switch role")
+    if facts["writable"] is not None:
+        raise Unfit(f"{facts['role']} may write to the table {facts['writable']} past the functions; revoke that right")
+    if not facts["migrated"]:
+        raise Unfit("the issuer's schema is empty; run `authsrv db migrate`")
+    current = await connection.fetchval("select version_num from schema_version")
+    if current is None or current < HEAD:
+        raise Unfit(f"the schema is at revision {current}, this program needs {HEAD}; run `authsrv db migrate`")
+    if current > HEAD:
+        raise Unfit(
+            f"the schema is at revision {current}, this program knows {HEAD} at most; install the newer program"
+        )
