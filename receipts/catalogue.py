@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import IO
 
 from babel import Locale
 from babel.messages.pofile import read_po
@@ -48,10 +49,14 @@ def catalogue(language: str) -> Catalogue:
     if language not in languages():
         raise ValueError(f"there are no receipt texts in {language!r}; there are: {', '.join(languages())}")
     with files("receipts").joinpath("texts", f"{language}.po").open("rb") as file:
-        read = read_po(file, locale=language, abort_invalid=True)
+        return read_catalogue(file, language)
+
+
+def read_catalogue(file: IO[bytes], language: str) -> Catalogue:
+    """Read the texts of a language from a gettext catalogue; what is not translated, or not surely, is English."""
     texts = {
         (message.context, message.id): message.string
-        for message in read
+        for message in read_po(file, locale=language, abort_invalid=True)
         if isinstance(message.id, str) and isinstance(message.string, str)
         if message.context and message.string and not message.fuzzy
     }

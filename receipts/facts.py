@@ -11,7 +11,7 @@ import datetime as dt
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptFacts:
     """All that can stand on a receipt; amounts are minor units of `currency`, date and time the issuer's local ones."""
 
@@ -23,8 +23,8 @@ class ReceiptFacts:
     command: str  # "sale", "reverse": the name of the command in lower case
     result: int
     reason: int
-    currency: str = "EUR"  # ISO 4217, three letters
-    exponent: int = 2  # how many digits of an amount are minor units
+    currency: str  # ISO 4217, three letters
+    exponent: int  # how many digits of an amount are minor units
     programme: str = field(default="", repr=False)
     card: str = field(default="", repr=False)  # the whole number may come in; only the last four digits leave
     keyed: bool = False  # the card's number was typed, not read

@@ -8,6 +8,7 @@ of its outcome. A step whose value is "" adds no line, and a rule only comes bet
 from collections.abc import Callable
 from functools import cache, lru_cache
 
+from receipts.catalogue import catalogue
 from receipts.facts import ReceiptFacts
 from receipts.layout import centred, pair, wrap
 from receipts.template import Line, Outcome, Style, template
@@ -48,7 +49,7 @@ def render(facts: ReceiptFacts, language: str = "en", columns: int = 42, code_pa
 def _steps(language: str, columns: int, code_page: int) -> dict[Outcome, tuple[_Step, ...]]:
     if columns not in WIDTHS:
         raise ValueError(f"no receipt is {columns} columns wide; known are {', '.join(map(str, WIDTHS))}")
-    wording = Wording(language, code_page)
+    wording = Wording(catalogue(language), code_page)
     rule = "-" * columns
     return {
         outcome: (*(_step(line, wording, columns, rule) for line in lines), _end(rule))

@@ -15,7 +15,7 @@ from functools import lru_cache
 from babel.dates import format_date, format_time
 from babel.numbers import get_decimal_symbol, get_group_symbol
 
-from receipts.catalogue import Catalogue, catalogue
+from receipts.catalogue import Catalogue
 from receipts.code_pages import transliterate
 from receipts.facts import ReceiptFacts
 from receipts.template import template
@@ -29,9 +29,7 @@ _SECONDS_KEPT = 1024
 class Wording:
     """Writes values of receipts in one language and code page; `values` has a writer for each value of a template."""
 
-    def __init__(self, language: str, code_page: int) -> None:
-        words: Catalogue = catalogue(language)
-
+    def __init__(self, words: Catalogue, code_page: int) -> None:
         def written(context: str, name: str) -> str:
             return transliterate(words.text(context, name), code_page)
 

@@ -1,0 +1,285 @@
+"""Receipts: whole ones, as paper shows them, on every width.
+
+The files in `golden/` were read by a person. After a wanted change, `python tests/receipts/test_receipt.py` writes them
+anew; read them again before they are committed.
+"""
+
+import datetime as dt
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.numbers import Reason
+from receipts.catalogue import catalogue
+from receipts.code_pages import CODECS, encode
+from receipts.facts import ReceiptFacts
+from receipts.pages import paginate
+from receipts.receipt import WIDTHS, render
+
+GOLDEN = Path(__file__).parent / "golden"
+
+SALE = ReceiptFacts(
+    merchant="Dzintara dāvanas",
+    branch="Brīvības iela 12, Rīga",
+    module=1001,
+    date=dt.date(2025, 11, 22),
+    time=dt.time(14, 5, 9),
+    command="sale",
+    result=0,
+    reason=0,
+    currency="EUR",
+    exponent=2,
+    programme="Gift card",
+    card="9990001234567890",
+    requested=1250,
+    approved=1250,
+    balance=3750,
+    available=3750,
+    authorization="311000000017",
+    cashier=7,
+    till_receipt="A-0017",
+)
+
+# Name, facts, code page.
+RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
+    "sale": (SALE, 0),
+    "sale_to_the_last_cent": (replace(SALE, requested=5000, approved=5000, balance=0, available=0), 0),
+    "sale_in_part": (
+        replace(SALE, result=10, requested=5000, approved=3750, still_due=1250, balance=0, available=0),
+        0,
+    ),
+    "sale_declined": (
+        replace(SALE, result=51, reason=5101, requested=5000, approved=None, keyed=True),
+        0,
+    ),
+    "reversal": (
+        replace(
+            SALE,
+            command="reverse",
+            original="311000000017",
+            authorization="311000000025",
+            till_receipt="",
+            balance=5000,
+            available=5000,
+        ),
+        0,
+    ),
+    "reversal_owed": (
+        replace(
+            SALE,
+            command="reverse",
+            requested=2000,
+            approved=2000,
+            original="311000000017",
+            authorization="311000000025",
+            balance=0,
+            available=0,
+            owed=550,
+        ),
+        0,
+    ),
+    "reversal_before_its_original": (
+        replace(SALE, command="reverse", reason=2, approved=None, balance=None, available=None, programme="", card=""),
+        0,
+    ),
+    "reprint_of_a_decline": (
+        replace(SALE, result=75, reason=7501, approved=None, balance=None, available=None, copy=True),
+        0,
+    ),
+    "activation": (
+        replace(
+            SALE,
+            command="activate",
+            requested=5000,
+            approved=5000,
+            balance=5000,
+            available=5000,
+            valid_until=dt.date(2028, 11, 22),
+        ),
+        0,
+    ),
+    "balance": (
+        replace(SALE, command="balance", requested=None, approved=None, till_receipt="", balance=0, available=0),
+        0,
+    ),
+    "no_database": (
+        replace(
+            SALE, result=91, reason=9102, approved=None, balance=None, available=None, authorization="", programme=""
+        ),
+        0,
+    ),
+    "shortest": (
+        ReceiptFacts(
+            merchant="",
+            branch="",
+            module=1,
+            date=dt.date(2025, 1, 1),
+            time=dt.time(),
+            command="balance",
+            result=0,
+            reason=0,
+            currency="EUR",
+            exponent=2,
+        ),
+        0,
+    ),
+    "longest": (
+        ReceiptFacts(
+            merchant="Akciju sabiedrība „Latvijas dzintara, rotu un dāvanu nams” un partneri",
+            branch="Tirdzniecības centrs „Daugavmala”, 2. stāvs, Krasta iela 46, Rīga, LV-1003",
+            module=2**32 - 1,
+            date=dt.date(2025, 11, 22),
+            time=dt.time(23, 59, 59),
+            command="change_access_code",
+            result=10,
+            reason=1207,
+            currency="EUR",
+            exponent=2,
+            programme="Dāvanu karte „Ziemassvētki un Jaunais gads” 50 €",
+            card="12345678901234567890",
+            keyed=True,
+            requested=2**63 - 1,
+            approved=2**63 - 1,
+            still_due=2**63 - 1,
+            balance=2**63 - 1,
+            available=-(2**63),
+            owed=2**63 - 1,
+            valid_until=dt.date(2099, 12, 31),
+            authorization="311000000017",
+            original="311000000025",
+            cashier=2**32 - 1,
+            till_receipt="ABCDEFGHIJKLMNOP",
+            copy=True,
+        ),
+        1,
+    ),
+}
+
+
+def drawn(name: str, columns: int) -> str:
+    """Print a receipt, as a file keeps it."""
+    facts, code_page = RECEIPTS[name]
+    return "\n".join(render(facts, "en", columns, code_page)) + "\n"
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+@pytest.mark.parametrize("name", RECEIPTS)
+def test_receipts_look_as_a_person_has_read_them(name: str, columns: int) -> None:
+    """Line by line, on each width of paper."""
+    assert drawn(name, columns) == (GOLDEN / f"{name}.{columns}.txt").read_text("utf-8")
+
+
+def test_no_golden_file_is_left_over() -> None:
+    """Each belongs to a receipt above."""
+    assert {path.name for path in GOLDEN.iterdir()} == {f"{name}.{width}.txt" for name in RECEIPTS for width in WIDTHS}
+
+
+def test_a_rule_stands_between_lines_only() -> None:
+    """Where a whole block has nothing to say, its rule goes with it."""
+    for name in RECEIPTS:
+        lines = drawn(name, 32).splitlines()
+        rules = [place for place, line in enumerate(lines) if line == "-" * 32]
+        assert 0 not in rules
+        assert len(lines) - 1 not in rules
+        assert all(after - before > 1 for before, after in pairwise(rules))
+
+
+def test_an_unknown_width_says_which_are_known() -> None:
+    """The paper is chosen from a closed set."""
+    with pytest.raises(ValueError, match="no receipt is 40 columns wide; known are 32, 42, 44, 48"):
+        render(SALE, columns=40)
+
+
+def test_a_result_and_a_command_that_are_not_known_yet_print_all_the_same() -> None:
+    """An odd word is better than no receipt."""
+    lines = render(replace(SALE, result=77, reason=7777, command="gift_wrap"))
+    assert "gift wrap" in {line.strip() for line in lines}
+    assert "DECLINED" in {line.strip() for line in lines}
+    assert any(line.endswith(" 77-7777") for line in lines)
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason])
+def test_every_result_with_its_reason_tells_the_clerk(reason: Reason) -> None:
+    """Whole, on the narrowest paper, right below how it ended."""
+    lines = render(replace(SALE, result=reason.result, reason=reason), "en", 32)
+    rules = [place for place, line in enumerate(lines) if line == "-" * 32]
+    told = " ".join(lines[rules[1] + 3 : rules[2]])
+    assert told == catalogue("en").text("reason", str(reason.value))
+
+
+amounts = st.none() | st.integers(-(2**63), 2**63 - 1)
+texts = st.text(max_size=90)
+all_facts = st.builds(
+    ReceiptFacts,
+    merchant=texts,
+    branch=texts,
+    module=st.integers(0, 2**32 - 1),
+    date=st.dates(),
+    time=st.times(),
+    command=texts,
+    result=st.integers(0, 99),
+    reason=st.sampled_from([0, 1, 2, 1201, 5101, 9102, 9999]),
+    currency=st.sampled_from(["EUR", "USD", "JPY"]),
+    exponent=st.sampled_from([0, 2, 3]),
+    programme=texts,
+    card=st.text("0123456789", max_size=20),
+    keyed=st.booleans(),
+    requested=amounts,
+    approved=amounts,
+    still_due=amounts,
+    balance=amounts,
+    available=amounts,
+    owed=amounts,
+    valid_until=st.none() | st.dates(),
+    authorization=texts,
+    original=st.none() | texts,
+    cashier=st.integers(0, 2**32 - 1),
+    till_receipt=texts,
+    copy=st.booleans(),
+)
+papers = st.tuples(st.sampled_from(WIDTHS), st.sampled_from(sorted(CODECS)))
+
+
+@given(facts=all_facts, paper=papers)
+@settings(max_examples=200)
+def test_whatever_comes_in_the_receipt_fits_the_paper(facts: ReceiptFacts, paper: tuple[int, int]) -> None:
+    """No line is too wide or empty, each sign is one byte of the code page, and pages hold whole lines."""
+    columns, code_page = paper
+    lines = render(facts, "en", columns, code_page)
+    assert all(0 < len(line) <= columns for line in lines)
+    encoded = encode(lines, code_page)
+    assert len(encoded) == sum(len(line) + 1 for line in lines)
+    assert encoded.decode(CODECS[code_page]) == "".join(line + "\n" for line in lines)
+    assert b"".join(paginate(encoded)) == encoded
+
+
+@given(minor=st.integers(-(2**63), 2**63 - 1), paper=papers)
+def test_no_amount_is_ever_cut(minor: int, paper: tuple[int, int]) -> None:
+    """The digits of each amount stand together at the end of a line, with a blank or the edge before them."""
+    columns, code_page = paper
+    facts = replace(
+        SALE, result=10, requested=minor, approved=minor, still_due=minor, balance=minor, available=1, owed=minor
+    )
+    amount = f"{'-' if minor < 0 else ''}{abs(minor) // 100:,}.{abs(minor) % 100:02} EUR"
+    ends = [line for line in render(facts, "en", columns, code_page) if line.endswith(amount)]
+    assert len(ends) >= (4 if minor == 0 else 5)
+    assert all(line.removesuffix(amount)[-1:] in ("", " ") for line in ends)
+
+
+@given(card=st.text("0123456789", min_size=5, max_size=20), result=st.sampled_from([0, 10, 51, 91]))
+def test_only_the_last_four_digits_of_a_card_are_printed(card: str, result: int) -> None:
+    """On every kind of receipt; the rest are stars."""
+    facts = replace(SALE, result=result, card=card)
+    (line,) = (line for line in render(facts) if line.startswith("Card "))
+    assert line.split() == ["Card", "*" * (len(card) - 4) + card[-4:]]
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for each in RECEIPTS:
+        for width in WIDTHS:
+            (GOLDEN / f"{each}.{width}.txt").write_text(drawn(each, width), "utf-8")
