@@ -1,0 +1,90 @@
+"""The few pieces of cryptography that the wire is made of, under the names that `WIRE.md` uses.
+
+They are thin on purpose: each is one call of a kept library, in the one form that the wire needs, so that the public
+vectors of NIST and the RFCs can be run through exactly what runs in a session. What fails to verify raises
+`ForgeryError`, which says nothing about why.
+"""
+
+import hmac
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
+from cryptography.hazmat.primitives.cmac import CMAC
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+BLOCK_BYTES: Final = 16
+
+
+class ForgeryError(Exception):
+    """A tag, a MAC or a share that does not verify."""
+
+
+def extract(salt: bytes, secret: bytes) -> bytes:
+    """HKDF-SHA256's first half (RFC 5869): a pseudo-random key of 32 bytes from a secret."""
+    return hmac.digest(salt, secret, "sha256")
+
+
+def expand(key: bytes, info: bytes, size: int) -> bytes:
+    """HKDF-SHA256's second half (RFC 5869): `size` bytes from a key, for the use that `info` names."""
+    return HKDFExpand(algorithm=hashes.SHA256(), length=size, info=info).derive(key)
+
+
+def mac(key: bytes, message: bytes) -> bytes:
+    """HMAC-SHA256, cut to its first 16 bytes."""
+    return hmac.digest(key, message, "sha256")[:16]
+
+
+def cmac(key: bytes, message: bytes) -> bytes:
+    """AES-CMAC (RFC 4493), 16 bytes."""
+    tag = CMAC(AES(key))
+    tag.update(message)
+    return tag.finalize()
+
+
+def encrypt_block(key: bytes, block: bytes) -> bytes:
+    """AES over one block of 16 bytes."""
+    return Cipher(AES(key), ECB()).encryptor().update(block)  # noqa: S305 - one block, no mode is meant
+
+
+def decrypt_block(key: bytes, block: bytes) -> bytes:
+    """The inverse of `encrypt_block`."""
+    return Cipher(AES(key), ECB()).decryptor().update(block)  # noqa: S305 - one block, no mode is meant
+
+
+class Gcm:
+    """AES-GCM under one key; 16-byte tag behind the ciphertext."""
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self, key: bytes):
+        self._cipher = AESGCM(key)
+
+    def seal(self, nonce: bytes, plain: bytes, associated: bytes) -> bytes:
+        """Encrypt and tag; a nonce may be used once."""
+        return self._cipher.encrypt(nonce, plain, associated)
+
+    def open(self, nonce: bytes, sealed: bytes, associated: bytes) -> bytes:
+        """Check the tag and decrypt; raises ForgeryError."""
+        try:
+            return self._cipher.decrypt(nonce, sealed, associated)
+        except InvalidTag:
+            raise ForgeryError from None
+
+
+def x25519_public(private: bytes) -> bytes:
+    """The public share, 32 bytes, of a private key of 32 random bytes."""
+    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def x25519_shared(private: bytes, share: bytes) -> bytes:
+    """What two shares have in common (RFC 7748), 32 bytes; raises ForgeryError if it would be all zero."""
+    try:
+        return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(share))
+    except ValueError:
+        raise ForgeryError from None
