@@ -62,6 +62,7 @@ def test_the_euro_sign_is_spelt_where_a_page_lacks_it(page: int, written: str) -
         ("Café „Ūsa” — №1…", 0, 'Cafe "Usa" - No1...'),
         ("½", 0, "1/2"),
         ("店", 0, "?"),
+        ("\uff9e", 0, "?"),
         ("😀", 7, "?"),
     ],
 )
@@ -78,6 +79,7 @@ def test_decomposed_letters_are_put_together() -> None:
 def test_control_characters_do_not_reach_the_printer() -> None:
     """An escape sequence in a name prints as signs instead of commanding the printer."""
     assert encode(["A\x1b@B\tC\x00\u200b\u00a0D"], 4) == b"A?@B C?? D\n"
+    assert encode(["A\x1b@", "B\r\nC"], 0) == b"A?@\nB  C\n"
 
 
 def test_an_unknown_code_page_says_which_are_known() -> None:

@@ -188,6 +188,13 @@ def test_a_rule_stands_between_lines_only() -> None:
         assert all(after - before > 1 for before, after in pairwise(rules))
 
 
+def test_a_value_never_touches_its_label() -> None:
+    """The label "Programme" has nine letters: 22 fit beside it on 32 columns, 23 would leave no blank."""
+    assert "Programme " + 22 * "x" in render(replace(SALE, programme=22 * "x"), columns=32)
+    lines = render(replace(SALE, programme=23 * "x"), columns=32)
+    assert lines[lines.index("Programme") + 1] == 9 * " " + 23 * "x"
+
+
 def test_an_unknown_width_says_which_are_known() -> None:
     """The paper is chosen from a closed set."""
     with pytest.raises(ValueError, match="no receipt is 40 columns wide; known are 32, 42, 44, 48"):
