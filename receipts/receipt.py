@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 
 from receipts.catalogue import catalogue
+from receipts.code_pages import encode, transliterate
 from receipts.facts import ReceiptFacts
 from receipts.layout import centred, pair, wrap
 from receipts.template import Line, Outcome, Style, template
@@ -43,6 +44,25 @@ def render(facts: ReceiptFacts, language: str = "en", columns: int = 42, code_pa
     for step in steps:
         step(facts, lines)
     return tuple(lines)
+
+
+def copied(text: bytes, language: str, columns: int, code_page: int) -> bytes:
+    """Put the copy mark above an encoded receipt that was printed before; what it says stays as it was.
+
+    Args:
+        text: all its pages, put together.
+        language: the language of the mark.
+        columns: the width that the receipt was laid out for.
+        code_page: the code page that it was encoded in.
+
+    """
+    return _copy_mark(language, columns, code_page) + text
+
+
+@cache
+def _copy_mark(language: str, columns: int, code_page: int) -> bytes:
+    mark = transliterate(catalogue(language).text("mark", "copy"), code_page)
+    return encode(centred(mark, columns), code_page)
 
 
 @cache

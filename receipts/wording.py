@@ -59,7 +59,6 @@ class Wording:
             return transliterate(found, code_page)
 
         keyed_mark = written("mark", "keyed")
-        copy_mark = written("mark", "copy")
         money = _money(
             transliterate(get_decimal_symbol(words.locale), code_page),
             transliterate(get_group_symbol(words.locale), code_page),
@@ -89,7 +88,6 @@ class Wording:
             "original": lambda facts: name(facts.original or ""),
             "cashier": lambda facts: str(facts.cashier) if facts.cashier else "",
             "till_receipt": lambda facts: transliterate(facts.till_receipt, code_page),
-            "copy": lambda facts: copy_mark if facts.copy else "",
         }
 
     def label(self, name: str) -> str:

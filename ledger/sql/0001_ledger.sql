@@ -144,7 +144,7 @@ create table authorizations (
     decided_at        timestamptz not null,
     booked_on         date not null,
     tombstone         boolean not null,
-    command           smallint not null,
+    command           integer not null,
     result            smallint not null,
     reason            integer not null,
     programme         integer,
@@ -199,14 +199,14 @@ create table undos (
     module      bigint not null,                      -- the original's name
     date        date not null,
     sequence    bigint not null,
-    ordinal     smallint not null,
     reversal    boolean not null,                     -- the whole, by its name; else a refund of `amount`
     amount      bigint not null,
-    by_module   bigint not null,
+    by_module   bigint not null,                      -- the authorization that undid it
     by_date     date not null,
     by_sequence bigint not null,
-    primary key (module, date, sequence, ordinal)
+    primary key (module, date, sequence, by_module, by_date, by_sequence)
 ) partition by range (date);
+create unique index on undos (module, date, sequence) where reversal;
 
 -- A closed day: nothing is booked on it any more. `closed_at` is null while transactions that may still book on it are running.
 create table closed_days (
@@ -272,7 +272,7 @@ $$;
 
 -- The 12 digits of an authorization: month of the name counted from January 2000 as 001, serial within it, Luhn digit.
 create function authorization_number(p_date date, p_serial bigint) returns bigint
-    language plpgsql immutable strict set search_path = @schema@, pg_temp as $$
+    language plpgsql immutable strict as $$
 declare
     digits bigint := ((extract(year from p_date)::bigint - 2000) * 12 + extract(month from p_date)::bigint) * 100000000 + p_serial;
     rest   bigint := digits;
@@ -293,6 +293,12 @@ begin
     return digits * 10 + (10 - total % 10) % 10;
 end $$;
 
+-- The next authorization number of a day's month; null for a month that is not made, which no name may carry.
+create function reserve_number(p_date date) returns bigint
+    language sql volatile as $$
+    select authorization_number(p_date, nextval(to_regclass('@schema@.numbers_' || to_char(p_date, 'YYYYMM'))))
+$$;
+
 -- The month that an authorization number belongs to, its first day.
 create function number_month(p_number bigint) returns date
     language sql immutable strict as $$
@@ -310,10 +316,10 @@ create type card_row as (
     loads_on date, loads_today smallint, value bigint, floor bigint, owed bigint);
 create type posting_row as (debit smallint, credit smallint, amount bigint);
 create type original_row as (
-    ordinal integer, module bigint, date date, sequence bigint, tombstone boolean, number bigint, command smallint, result smallint, reason integer,
+    ordinal integer, module bigint, date date, sequence bigint, tombstone boolean, number bigint, command integer, result smallint, reason integer,
     unit integer, card bigint, requested bigint, approved bigint, booked_on date,
     original_module bigint, original_date date, original_sequence bigint,
-    reversed boolean, refunded bigint, undos smallint, answer bytea, postings posting_row[]);
+    reversed boolean, refunded bigint, postings posting_row[], answers bytea[]);
 create type budget_row as (module bigint, spent integer);
 
 -- The first half of a batch's transaction: lock every card that it may touch, take the time, then read all that decisions need.
@@ -325,7 +331,7 @@ create type budget_row as (module bigint, spent integer);
 create function gather(
     p_module bigint[], p_date date[], p_sequence bigint[], p_token bytea[], p_with_code boolean[],
     p_original_module bigint[], p_original_date date[], p_original_sequence bigint[], p_original_number bigint[],
-    out registry bigint, out decided_at timestamptz, out local_at timestamp, out booked_on date, out serials bigint[],
+    out registry bigint, out decided_at timestamptz, out local_at timestamp, out booked_on date, out serials bigint[], out tombstone_serials bigint[],
     out recorded recorded_row[], out numbers number_row[], out cards card_row[], out originals original_row[], out budgets budget_row[])
     language plpgsql volatile security definer set search_path = @schema@, pg_temp as $$
 #variable_conflict use_column
@@ -378,9 +384,10 @@ begin
                      where module = m and date = d and sequence = s and date between least_date and greatest_date offset 0) a;
 
     -- Numbers are reserved before anything is decided; one that no authorization takes is a gap, and gaps mean nothing.
-    select array_agg(case when to_regclass('@schema@.numbers_' || to_char(d, 'YYYYMM')) is not null
-                          then authorization_number(d, nextval('@schema@.numbers_' || to_char(d, 'YYYYMM'))) end order by ordinal)
-      into serials from unnest(p_date) with ordinality r(d, ordinal);
+    select array_agg(reserve_number(d) order by ordinal) into serials from unnest(p_date) with ordinality r(d, ordinal);
+    if has_originals then
+        select array_agg(reserve_number(d) order by ordinal) into tombstone_serials from unnest(p_original_date) with ordinality r(d, ordinal);
+    end if;
 
     select array_agg((t, n.card, n.live, coalesce(y.failures, 0))::number_row)
       into numbers
@@ -401,7 +408,9 @@ begin
         select array_agg((o.ordinal, a.module, a.date, a.sequence, a.tombstone, a.number, a.command, a.result, a.reason,
                           a.unit, a.card, a.requested, a.approved, a.booked_on,
                           a.original_module, a.original_date, a.original_sequence,
-                          u.reversed, u.refunded, u.undos, a.answer, p.postings)::original_row)
+                          u.reversed, u.refunded, p.postings,
+                          array[a.answer] || array(select answer from pages g where g.module = a.module and g.date = a.date and g.sequence = a.sequence
+                                                    order by page))::original_row)
           into originals
           from unnest(p_original_module, p_original_date, p_original_sequence, p_original_number) with ordinality o(m, d, s, n, ordinal),
                lateral (select * from authorizations where module = o.m and date = o.d and sequence = o.s
@@ -409,7 +418,7 @@ begin
                         select * from authorizations
                          where number = o.n and date >= number_month(o.n) and date < number_month(o.n) + interval '1 month' offset 0) a,
                lateral (select coalesce(bool_or(reversal), false) as reversed,
-                               coalesce(sum(amount) filter (where not reversal), 0)::bigint as refunded, count(*)::smallint as undos
+                               coalesce(sum(amount) filter (where not reversal), 0)::bigint as refunded
                           from undos where module = a.module and date = a.date and sequence = a.sequence offset 0) u,
                lateral (select array_agg((debit, credit, amount)::posting_row order by ordinal) as postings
                           from postings where module = a.module and date = a.date and sequence = a.sequence offset 0) p;
@@ -424,24 +433,24 @@ begin
            lateral (select module, count from bad_cards where module = m and day = local_at::date offset 0) b;
 end $$;
 
--- The second half: writes what was decided, all of it or nothing, and takes the time limit off the COMMIT that follows.
+-- The second half: writes what was decided, all of it or nothing.
 --
 -- `p_posting_of`, `p_undo_of`, `p_page_of`: which authorization (1-based place in the arrays) a row belongs to.
 create function record(
     p_decided_at timestamptz, p_booked_on date,
     p_module bigint[], p_date date[], p_sequence bigint[], p_number bigint[], p_tombstone boolean[],
-    p_command smallint[], p_result smallint[], p_reason integer[], p_programme integer[], p_programme_version integer[],
+    p_command integer[], p_result smallint[], p_reason integer[], p_programme integer[], p_programme_version integer[],
     p_branch integer[], p_unit integer[], p_card bigint[], p_requested bigint[], p_approved bigint[], p_cashier bigint[],
     p_original_module bigint[], p_original_date date[], p_original_sequence bigint[],
     p_token_key integer[], p_digest_key integer[], p_digest bytea[], p_answer bytea[],
     p_posting_of integer[], p_posting_ordinal smallint[], p_posting_card bigint[],
     p_posting_debit smallint[], p_posting_credit smallint[], p_posting_unit integer[], p_posting_amount bigint[],
-    p_undo_of integer[], p_undo_module bigint[], p_undo_date date[], p_undo_sequence bigint[], p_undo_ordinal smallint[],
+    p_undo_of integer[], p_undo_module bigint[], p_undo_date date[], p_undo_sequence bigint[],
     p_undo_reversal boolean[], p_undo_amount bigint[],
     p_page_of integer[], p_page smallint[], p_page_answer bytea[],
     p_card_id bigint[], p_card_status smallint[], p_card_valid_until date[], p_card_loads_on date[], p_card_loads_today smallint[],
     p_try_token bytea[], p_try_failures smallint[],
-    p_bad_module bigint[], p_bad_count integer[], p_bad_day date)
+    p_bad_module bigint[], p_bad_count integer[], p_today date)
     returns void
     language plpgsql volatile security definer set search_path = @schema@, pg_temp as $$
 declare
@@ -500,15 +509,14 @@ begin
 
     if cardinality(p_bad_module) > 0 then
         insert into bad_cards (module, day, count)
-            select m, p_bad_day, n from unnest(p_bad_module, p_bad_count) b(m, n) order by m
+            select m, p_today, n from unnest(p_bad_module, p_bad_count) b(m, n) order by m
             on conflict (module, day) do update set count = bad_cards.count + excluded.count;
     end if;
 
     if cardinality(p_undo_of) > 0 then
-        insert into undos (module, date, sequence, ordinal, reversal, amount, by_module, by_date, by_sequence)
-            select m, d, s, n, r, a, p_module[o], p_date[o], p_sequence[o]
-              from unnest(p_undo_of, p_undo_module, p_undo_date, p_undo_sequence, p_undo_ordinal, p_undo_reversal, p_undo_amount)
-                   u(o, m, d, s, n, r, a);
+        insert into undos (module, date, sequence, reversal, amount, by_module, by_date, by_sequence)
+            select m, d, s, r, a, p_module[o], p_date[o], p_sequence[o]
+              from unnest(p_undo_of, p_undo_module, p_undo_date, p_undo_sequence, p_undo_reversal, p_undo_amount) u(o, m, d, s, r, a);
     end if;
 
     if cardinality(p_page_of) > 0 then
@@ -532,7 +540,13 @@ begin
                  token_key, digest_key, digest, answer)
          order by module, date, sequence;
 
-    perform set_config('statement_timeout', '0', true);
+    if exists (select from (select distinct m, d, s from unnest(p_undo_module, p_undo_date, p_undo_sequence) u(m, d, s)) undone,
+                      lateral (select approved from authorizations where module = m and date = d and sequence = s offset 0) a,
+                      lateral (select coalesce(sum(amount) filter (where not reversal), 0) as refunded, bool_or(reversal) as reversed
+                                 from undos where module = m and date = d and sequence = s offset 0) u
+                where refunded > approved or refunded < 0 or (reversed and refunded > 0)) then
+        raise exception 'more is undone than was approved' using errcode = 'AU005';
+    end if;
 end $$;
 
 -- For a transaction that answers from records alone: makes its COMMIT wait for a synchronous standby, since a row whose
@@ -540,9 +554,7 @@ end $$;
 create function confirm_read() returns void
     language plpgsql volatile security definer set search_path = @schema@, pg_temp as $$
 begin
-    perform pg_logical_emit_message(true, 'authsrv', 'read');
-    perform set_config('statement_timeout', '0', true);
-end $$;
+    perform pg_logical_emit_message(true, 'authsrv', 'read');end $$;
 
 -- The further pages of a recorded answer, by the name of the request; nothing for a page that does not exist.
 create function recorded_page(p_module bigint, p_date date, p_sequence bigint, p_number bigint, p_page smallint,

@@ -1,0 +1,200 @@
+"""From a decision to the recorded answer: the fields that a module reads and the receipt that it prints.
+
+What must hold: an answer is a function of the request, the facts and the decision alone, so that what is sealed is what
+is sent. What a card holds stands only on answers that were not refused for who is asking: a wrong code learns nothing.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+from authsrv.ask import Ask
+from authsrv.facts import Decision, Facts, Issuer, Moment, Module
+from authsrv.table import APPROVALS
+from ledger.authorizations import Recorded
+from ledger.cards import Card
+from ledger.names import Name
+from protocol.messages import Envelope, FormatError, Request, Response
+from protocol.numbers import OWN, CodePage, Command, Flag, Reason, Result
+from receipts.code_pages import encode
+from receipts.facts import ReceiptFacts
+from receipts.pages import paginate
+from receipts.receipt import copied, render
+
+_CARD_TOLD: Final = APPROVALS | {Result.AMOUNT, Result.FUNDS, Result.AMOUNT_LIMIT, Result.COUNT_LIMIT}
+_FLAGS_OF_A_COPY: Final = Flag.REPEAT | Flag.ACCESS_CODE
+_COMMAND_KEYS: Final = {command.value: command.name.lower() for command in Command}
+
+
+def compose(ask: Ask, facts: Facts, decision: Decision, number: int, copy_of: Iterable[bytes] = ()) -> tuple[bytes, ...]:
+    """The recorded answer to a decided request, page by page, 1,400 bytes each.
+
+    Args:
+        ask: what was asked.
+        facts: what the decision was made from.
+        decision: what was decided.
+        number: the authorization number.
+        copy_of: for a reprint, the opened pages of the original's answer.
+
+    """
+    module, card = facts.module, decision.card or facts.card
+    told = card if card is not None and decision.result in _CARD_TOLD else None
+    if ask_is_reprint(ask) and decision.result in APPROVALS:
+        originals = [Response.decode(page) for page in copy_of]
+        text = copied(b"".join(page.text for page in originals), module.language, module.columns, module.code_page)
+    else:
+        text = encode(_lines(ask, facts, decision, number, told), module.code_page)
+    texts = paginate(text) or (b"",)
+    return tuple(
+        _response(
+            ask.envelope,
+            module,
+            result=decision.result,
+            reason=decision.reason,
+            unit=facts.issuer.currency if told else OWN,
+            pages=len(texts),
+            page=place,
+            authorization=f"{number:012d}",
+            switch_date=facts.moment.today,
+            switch_time=facts.moment.local.time().replace(microsecond=0),
+            approved=decision.approved,
+            still_due=decision.still_due,
+            balance=told.balances.value if told else 0,
+            available=told.balances.available if told else 0,
+            valid_until=told.valid_until if told else None,
+            text=part,
+        )
+        for place, part in enumerate(texts, start=1)
+    )
+
+
+def ask_is_reprint(ask: Ask) -> bool:
+    """Whether the receipt of another request is asked for."""
+    return isinstance(ask.request, Request) and ask.request.command is Command.REPRINT
+
+
+def late_original(envelope: Envelope, issuer: Issuer, module: Module, tombstone: Recorded) -> bytes:
+    """The decline of a request that was reversed before it came: from the tombstone and the echoed fields alone, so that all copies are one."""
+    reason = Reason.REVERSED_BEFORE_ARRIVAL
+    moment = tombstone.local_at.replace(microsecond=0)
+    facts = ReceiptFacts(
+        merchant=issuer.name,
+        branch=module.branch_name,
+        module=module.number,
+        date=moment.date(),
+        time=moment.time(),
+        command=_COMMAND_KEYS.get(envelope.command, "unknown"),
+        result=reason.result,
+        reason=reason,
+        currency=issuer.code,
+        exponent=issuer.exponent,
+        authorization=f"{tombstone.number:012d}",
+    )
+    lines = render(facts, module.language, module.columns, module.code_page)
+    return _response(
+        replace(envelope, flags=envelope.flags & ~_FLAGS_OF_A_COPY),
+        module,
+        result=reason.result,
+        reason=reason,
+        pages=1,
+        page=1,
+        authorization=f"{tombstone.number:012d}",
+        switch_date=moment.date(),
+        switch_time=moment.time(),
+        text=encode(lines, module.code_page),
+    )
+
+
+def unrecorded(envelope: Envelope, issuer: Issuer, module: Module, reason: Reason, moment: Moment | None = None) -> bytes:
+    """An answer that leaves no record: 94, an unusable name, 91 and 96; with a receipt where the database told the `moment`."""
+    text = b""
+    if moment is not None:
+        facts = ReceiptFacts(
+            merchant=issuer.name,
+            branch=module.branch_name,
+            module=module.number,
+            date=moment.today,
+            time=moment.local.time().replace(microsecond=0),
+            command=_COMMAND_KEYS.get(envelope.command, "unknown"),
+            result=reason.result,
+            reason=reason,
+            currency=issuer.code,
+            exponent=issuer.exponent,
+        )
+        text = encode(render(facts, module.language, module.columns, module.code_page), module.code_page)
+    return _response(envelope, module, result=reason.result, reason=reason, pages=1, page=1, text=text)
+
+
+def echo(envelope: Envelope, module: Module, last: Name | None) -> bytes:
+    """The answer to `echo`: the last name of the module that the database knows."""
+    return _response(
+        envelope,
+        module,
+        result=Result.APPROVED,
+        pages=1,
+        page=1,
+        last_date=last.date if last else None,
+        last_sequence=last.sequence if last else 0,
+    )
+
+
+def page(envelope: Envelope, recorded: bytes) -> bytes:
+    """The answer to `page`: a page of a recorded answer under the echoed fields of the one who asks for it."""
+    return replace(
+        Response.decode(recorded),
+        command=envelope.command,
+        flags=envelope.flags,
+        sequence=envelope.sequence,
+        date=envelope.date,
+        module=envelope.module,
+    ).encode()
+
+
+def _response(envelope: Envelope, module: Module, **fields: object) -> bytes:
+    return Response(
+        command=envelope.command,
+        flags=envelope.flags,
+        sequence=envelope.sequence,
+        date=envelope.date,
+        module=envelope.module,
+        code_page=CodePage(module.code_page),
+        columns=module.columns,
+        **fields,  # type: ignore[arg-type]  # the fields of Response, checked by its constructor
+    ).encode()
+
+
+def _lines(ask: Ask, facts: Facts, decision: Decision, number: int, told: Card | None) -> tuple[str, ...]:
+    request = None if isinstance(ask.request, FormatError) else ask.request
+    moment, module, issuer = facts.moment, facts.module, facts.issuer
+    approved = decision.result in APPROVALS
+    return render(
+        ReceiptFacts(
+            merchant=issuer.name,
+            branch=module.branch_name,
+            module=module.number,
+            date=moment.today,
+            time=moment.local.time().replace(microsecond=0),
+            command=_COMMAND_KEYS.get(ask.envelope.command, "unknown"),
+            result=decision.result,
+            reason=decision.reason,
+            currency=issuer.code,
+            exponent=issuer.exponent,
+            programme=facts.programme.title if facts.programme and told else "",
+            card=request.card if request else "",
+            keyed=request is not None and Flag.KEYED in request.flags,
+            requested=request.amount if request and request.amount else None,
+            approved=decision.approved if approved and decision.approved else None,
+            still_due=decision.still_due or None,
+            balance=told.balances.value if told else None,
+            available=told.balances.available if told else None,
+            owed=-told.balances.owed if told else None,
+            valid_until=told.valid_until if told else None,
+            authorization=f"{number:012d}",
+            original=f"{facts.original.number:012d}" if facts.original else None,
+            cashier=request.cashier if request else 0,
+            till_receipt=request.till_receipt if request else "",
+        ),
+        module.language,
+        module.columns,
+        module.code_page,
+    )

@@ -1,0 +1,84 @@
+"""A request as a lane takes it: everything that can be known of it without the database.
+
+Read first is only what finds a record: frame, module, calendar date. A request that fails there has no usable name; its
+answer is final and not recorded. What else is wrong with it is kept as a FormatError, since a repeat of it must find its
+record before anybody judges it again (law 1).
+"""
+
+from dataclasses import dataclass, field
+
+from authsrv.keys import KeyRing
+from ledger.batch import Lookup
+from ledger.names import Name, read_authorization_number
+from protocol import access_code
+from protocol.messages import Envelope, FormatError, OriginalName, Request, decode_request, identity_bytes, read_envelope
+from protocol.numbers import Command, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request with a usable name."""
+
+    name: Name
+    envelope: Envelope
+    plain: bytes = field(repr=False)
+    request: Request | FormatError
+    token: bytes | None = field(repr=False)  # None: no card is named
+    code_came: bool
+    code: str | None = field(repr=False)  # the digits; None where none came or the block was malformed
+
+    def lookup(self) -> Lookup:
+        """What the database is to look up and lock for it. A reversal's card is its original's: its own is not looked at."""
+        request = self.request
+        if isinstance(request, FormatError):
+            return Lookup(self.name, None, with_code=False, original=None, original_number=None)
+        original = number = None
+        match request.original:
+            case OriginalName(date, sequence):
+                original = Name(self.name.module, date, sequence)
+            case str(digits):
+                number = read_authorization_number(digits)
+            case None:
+                pass
+        token = None if request.command is Command.REVERSE else self.token
+        return Lookup(self.name, token, self.code_came, original, number)
+
+
+def open_ask(plain: bytes, module: int, access_code_key: bytes, ring: KeyRing) -> tuple[Envelope, Ask | Reason]:
+    """Read a request that came over a session of `module`: what it asks, or why it has no usable name.
+
+    Args:
+        plain: the 320 opened bytes.
+        module: the number that the session signed on with.
+        access_code_key: the session's key for access-code blocks, 16 bytes.
+        ring: the issuer's keys.
+
+    """
+    envelope = read_envelope(plain)
+    if envelope.module != module:
+        return envelope, Reason.FOREIGN_MODULE
+    try:
+        named = envelope.name()
+    except FormatError as error:
+        return envelope, error.reason
+    token = ring.token(envelope.card) if any(envelope.card) else None
+    request = _decoded(plain)
+    came = isinstance(request, Request) and request.access_code_block is not None
+    code = None
+    if isinstance(request, Request) and request.access_code_block is not None:
+        code = access_code.decode(request.access_code_block, request.card, access_code_key)
+    name = Name(named.module, named.date, named.sequence)
+    return envelope, Ask(name, envelope, plain, request, token, came, code)
+
+
+def _decoded(plain: bytes) -> Request | FormatError:
+    try:
+        return decode_request(plain)
+    except FormatError as error:
+        return error
+
+
+def same_content(ask: Ask, ring: KeyRing, token_key: int, digest_key: int) -> bytes:
+    """The keyed digest of what was asked, under the key versions of the row that it is compared with or written into."""
+    token = ring.token(ask.envelope.card, token_key) if ask.token is not None else b""
+    return ring.digest(identity_bytes(ask.plain, token), digest_key)

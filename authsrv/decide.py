@@ -1,0 +1,276 @@
+"""`decide(request, facts) -> decision`: the rules of the switch, pure.
+
+Everything was read before; here everything is checked in one ranked order, and after the last check nothing can refuse:
+
+    form, date, command     what the request says of itself                    30, 13, 12
+    module                  revoked, its budget of bad cards                   58
+    access code             locked, wrong, missing; an unknown card alike      75, 55, 14
+    card                    the table command x state, programme, branch, unit 14, 54, 57, 58, 62, 12
+    original                found, whose, its card, what was undone of it      25, 58, 12
+    amount                  zero, limits                                       13, 61, 65
+    funds                   all, a part where everybody agrees, or nothing     51
+
+A reversal is the exception that the laws ask for: it undoes what was recorded, whatever has become of the card since.
+"""
+
+import datetime as dt
+from dataclasses import replace
+
+from authsrv.facts import TRIES_MAX, Code, Decision, Facts, decline
+from authsrv.table import APPROVALS, CARD_SHOWN, CODE_NEEDED, LOADS, NOT_REVERSIBLE, REFUNDABLE, SERVED, TABLE, state_of
+from ledger.accounts import Account
+from ledger.authorizations import Original, Undo
+from ledger.cards import Card, CardStatus
+from ledger.names import Name
+from ledger.postings import Posting, apply, bring, spend, undo
+from loyalty.limits import check_load, check_sale
+from loyalty.programme import AccessCode, Programme
+from protocol.messages import FormatError, OriginalName, Request
+from protocol.numbers import OWN, Command, Flag, Reason, Result
+
+DAYS_BACK = 35
+DAYS_AHEAD = 1
+
+
+def in_window(date: dt.date, today: dt.date) -> bool:
+    """Whether a new name may carry this date."""
+    return -DAYS_BACK <= (date - today).days <= DAYS_AHEAD
+
+
+def recordable(date: dt.date, today: dt.date) -> bool:
+    """Whether a name of this date can be recorded at all: the window and one day more, so that a decline is found again."""
+    return -DAYS_BACK - 1 <= (date - today).days <= DAYS_AHEAD + 1
+
+
+def decide(request: Request | FormatError, date: dt.date, facts: Facts) -> Decision:
+    """What becomes of a new request named on `date`; its name is usable and has no record yet."""
+    if isinstance(request, FormatError):
+        return decline(request.reason)
+    if facts.module.revoked:
+        return decline(Reason.COMMAND)
+    if not in_window(date, facts.moment.today):
+        return decline(Reason.OUTSIDE_WINDOW)
+    if request.command not in SERVED:
+        return decline(Reason.NOT_BUILT)
+
+    proven = _prove_holder(request, facts)
+    if proven.result is not Result.APPROVED:
+        return proven
+    decision = _by_command(request, facts)
+    return replace(decision, failures=proven.failures)
+
+
+def _by_command(request: Request, facts: Facts) -> Decision:
+    match request.command:
+        case Command.REVERSE:
+            return _reverse(request, facts)
+        case Command.REPRINT:
+            return _reprint(facts)
+        case Command.REFUND:
+            return _refund(request, facts)
+        case _:
+            refusal, card, programme = _admit(request, facts)
+            if card is None or programme is None:
+                return decline(refusal)
+            match request.command:
+                case Command.ACTIVATE | Command.RELOAD:
+                    return _load(request, facts, card, programme)
+                case Command.SALE:
+                    return _sale(request, facts, card, programme)
+                case _:
+                    return Decision(Result.APPROVED, card=card)
+
+
+# --------------------------------------------------------------------------------------------------------- who is asking
+
+
+def _prove_holder(request: Request, facts: Facts) -> Decision:
+    """Approved where the holder's part is in order; `failures` is then what the card's count becomes, if it changes.
+
+    An unknown card and a wrong code are counted and answered alike. The third wrong code locks at once.
+    """
+    number = facts.number
+    if number is None or request.command not in CARD_SHOWN:
+        return Decision(Result.APPROVED)
+    if facts.bad_cards >= facts.module.bad_cards_per_day:
+        return decline(Reason.BAD_CARDS_BUDGET)
+    came = facts.code is not Code.ABSENT
+    needed = _code_needed(request.command, facts)
+    if number.failures >= TRIES_MAX and (came or needed):
+        return decline(Reason.LOCKED)
+    if facts.code is Code.WRONG:
+        failures = number.failures + 1
+        reason = Reason.LOCKED if failures >= TRIES_MAX else Reason.WRONG_CODE
+        return replace(decline(reason), failures=failures, bad_card=True)
+    if number.card is None:
+        return replace(decline(Reason.UNKNOWN_CARD), bad_card=True)
+    if needed and not came:
+        return decline(Reason.CODE_ON_REPEAT if Flag.REPEAT in request.flags else Reason.CODE_MISSING)
+    return Decision(Result.APPROVED, failures=0 if came and number.failures else None)
+
+
+def _code_needed(command: Command, facts: Facts) -> bool:
+    if command not in CODE_NEEDED or facts.card is None or facts.programme is None:
+        return False
+    match facts.programme.access_code:
+        case AccessCode.REQUIRED:
+            return True
+        case AccessCode.OPTIONAL:
+            return facts.card.verifier is not None
+        case AccessCode.NONE:
+            return False
+
+
+def _admit(request: Request, facts: Facts) -> tuple[Reason, Card | None, Programme | None]:
+    """The card and programme that a command may go on with, or the reason why not."""
+    card, programme = facts.card, facts.programme
+    refusal = TABLE[request.command, state_of(facts.number, card, facts.moment.today)]
+    if refusal is None and programme is None:
+        refusal = Reason.NOT_PROGRAMME  # no version of the card's programme is in force yet
+    if refusal is None and request.programme not in (0, card.programme if card else 0):
+        refusal = Reason.PROGRAMME_DIFFERS
+    if refusal is None and programme and not programme.serves(facts.module.branch):
+        refusal = Reason.BRANCH
+    if refusal is None and request.unit not in (OWN, facts.issuer.currency):
+        refusal = Reason.UNIT_DIFFERS
+    return (Reason.NONE, card, programme) if refusal is None else (refusal, None, None)
+
+
+# ---------------------------------------------------------------------------------------------------- bringing and taking
+
+
+def _load(request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:
+    moment = facts.moment
+    activation = request.command is Command.ACTIVATE
+    if not activation and not programme.reloadable:
+        return decline(Reason.NOT_RELOADABLE)
+    if not request.amount and programme.load_minimum_minor:
+        return decline(Reason.AMOUNT_ZERO)
+    loads_today = card.loads_today if card.loads_on == moment.booked_on else 0
+    limit = check_load(programme, request.amount, card.balances.value + card.balances.owed, loads_today)
+    if limit is not None:
+        return decline(Reason[limit.name])
+    after = replace(
+        card,
+        status=CardStatus.ACTIVE,
+        valid_until=programme.valid_until(moment.today) if activation else card.valid_until,
+        loads_on=moment.booked_on,
+        loads_today=loads_today + 1,
+    )
+    return _moved(after, bring(card.balances, Account.TENDER, request.amount), approved=request.amount)
+
+
+def _sale(request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:
+    if not request.amount:
+        return decline(Reason.AMOUNT_ZERO)
+    limit = check_sale(programme, request.amount)
+    if limit is not None:
+        return decline(Reason[limit.name])
+    available = card.balances.available
+    if request.amount <= available:
+        return _moved(card, spend(request.amount), approved=request.amount)
+    if available and Flag.PARTIAL in request.flags and programme.partial and facts.module.partial:
+        partly = _moved(card, spend(available), approved=available)
+        return replace(partly, result=Result.PARTLY, still_due=request.amount - available)
+    return decline(Reason.FUNDS)
+
+
+def _moved(card: Card, postings: tuple[Posting, ...], *, approved: int, undos: tuple[Undo, ...] = ()) -> Decision:
+    after = replace(card, balances=apply(card.balances, postings))
+    return Decision(Result.APPROVED, approved=approved, postings=postings, card=after, undos=undos)
+
+
+# ---------------------------------------------------------------------------------------------------- undoing and telling
+
+
+def _own(facts: Facts, original: Original) -> bool:
+    return facts.module.desk or original.name.module == facts.module.number
+
+
+def _refund(request: Request, facts: Facts) -> Decision:
+    original = facts.original
+    if original is None:
+        return decline(Reason.ORIGINAL_UNKNOWN)
+    if original.tombstone or original.reversed:
+        return decline(Reason.ALREADY_REVERSED)
+    if original.result not in APPROVALS:
+        return decline(Reason.ORIGINAL_DECLINED)
+    if original.command not in REFUNDABLE:
+        return decline(Reason.NOT_REFUNDABLE)
+    if facts.number is not None and facts.number.card != original.card:
+        return decline(Reason.CARD_DIFFERS)
+    refusal, card, programme = _admit(request, facts)
+    if card is None or programme is None:
+        return decline(refusal)
+    if not programme.refundable:
+        return decline(Reason.NOT_REFUNDABLE)
+    if not request.amount:
+        return decline(Reason.AMOUNT_ZERO)
+    if request.amount > original.approved - original.refunded:
+        return decline(Reason.REFUND_ABOVE_ORIGINAL)
+    back = bring(card.balances, Account.REDEEMED, request.amount)
+    return _moved(card, back, approved=request.amount, undos=(Undo(original.name, reversal=False, amount=request.amount),))
+
+
+def _reverse(request: Request, facts: Facts) -> Decision:
+    original = facts.original
+    if original is None:
+        return _reverse_unknown(request, facts)
+    if not _own(facts, original):
+        return decline(Reason.FOREIGN_ORIGINAL)
+    if original.tombstone:
+        return Decision(Result.APPROVED, Reason.TOMBSTONE)
+    if original.command in NOT_REVERSIBLE or original.name == _name(request):
+        return decline(Reason.NOT_REVERSIBLE)
+    if original.result not in APPROVALS:
+        return Decision(Result.APPROVED, Reason.NOTHING_MOVED)
+    if request.amount != original.requested and not (facts.module.desk and not request.amount):
+        return decline(Reason.ORIGINAL_AMOUNT_DIFFERS)
+    if original.reversed:
+        return Decision(Result.APPROVED, Reason.AGAIN, approved=original.approved)
+    if original.refunded:
+        return decline(Reason.REFUNDED)
+    card = facts.card
+    if card is None or original.command not in REFUNDABLE | LOADS | {Command.REFUND}:
+        return Decision(Result.APPROVED, Reason.NOTHING_MOVED)
+    undos = [Undo(original.name, reversal=True, amount=original.approved)]
+    if original.command == Command.REFUND and original.original is not None:
+        undos.append(Undo(original.original, reversal=False, amount=-original.approved))
+    back = undo(card.balances, original.postings)
+    return _moved(_before_load(card, original), back, approved=original.approved, undos=tuple(undos))
+
+
+def _before_load(card: Card, original: Original) -> Card:
+    """The card without what a load made of it besides its value: an activation, and a place in the day's count."""
+    if original.command not in LOADS:
+        return card
+    if card.loads_on == original.booked_on:
+        card = replace(card, loads_today=max(0, card.loads_today - 1))
+    if original.command == Command.ACTIVATE and card.status is CardStatus.ACTIVE:
+        card = replace(card, status=CardStatus.ISSUED, valid_until=None)
+    return card
+
+
+def _reverse_unknown(request: Request, facts: Facts) -> Decision:
+    """A reversal that came before its original leaves a tombstone under the original's name, where that can still arrive."""
+    if not isinstance(request.original, OriginalName):
+        return decline(Reason.ORIGINAL_UNKNOWN)
+    name = Name(request.module, request.original.date, request.original.sequence)
+    if name == _name(request):
+        return decline(Reason.NOT_REVERSIBLE)
+    if not in_window(name.date, facts.moment.today):
+        return decline(Reason.ORIGINAL_UNKNOWN)
+    return Decision(Result.APPROVED, Reason.TOMBSTONE, tombstone=name)
+
+
+def _reprint(facts: Facts) -> Decision:
+    original = facts.original
+    if original is None or original.tombstone:
+        return decline(Reason.ORIGINAL_UNKNOWN)
+    if not _own(facts, original):
+        return decline(Reason.FOREIGN_ORIGINAL)
+    return Decision(Result.APPROVED, approved=original.approved)
+
+
+def _name(request: Request) -> Name:
+    return Name(request.module, request.date, request.sequence)

@@ -1,0 +1,107 @@
+"""What a decision is made from, and what it is.
+
+Everything here was read under the card's lock, in the transaction that will record the decision, at the moment that the
+database's clock told. `decide` sees nothing else: no clock, no random number, no query.
+"""
+
+import datetime as dt
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from ledger.authorizations import Original, Undo
+from ledger.cards import Card, Number
+from ledger.names import Name
+from ledger.postings import Posting
+from loyalty.programme import Programme
+from protocol.numbers import Reason, Result
+
+TRIES_MAX = 3
+
+
+class Code(Enum):
+    """The access code that came with a request, compared with the card's."""
+
+    ABSENT = auto()
+    RIGHT = auto()
+    WRONG = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a batch is decided: UTC, the issuer's local time, and the day that finance books it on."""
+
+    at: dt.datetime
+    local: dt.datetime
+    booked_on: dt.date
+
+    @property
+    def today(self) -> dt.date:
+        """The issuer's calendar day."""
+        return self.local.date()
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """The firm whose cards these are; `exponent` is how many digits of an amount are minor units."""
+
+    number: int
+    name: str
+    currency: int
+    code: str
+    exponent: int
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """Who asks, as its record says."""
+
+    number: int
+    branch: int
+    branch_name: str
+    suite: int
+    desk: bool
+    partial: bool
+    columns: int
+    code_page: int
+    language: str
+    deadline_s: int
+    bad_cards_per_day: int
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that one decision may know."""
+
+    moment: Moment
+    issuer: Issuer
+    module: Module
+    number: Number | None  # None: the request names no card
+    card: Card | None  # the card that would change: the original's for a reversal or refund
+    programme: Programme | None  # of that card, in the version in force
+    original: Original | None
+    code: Code
+    bad_cards: int  # of this module, today
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is recorded and answered; a decline has a reason and moves nothing."""
+
+    result: Result
+    reason: Reason = Reason.NONE
+    approved: int = field(default=0, repr=False)
+    still_due: int = field(default=0, repr=False)
+    postings: tuple[Posting, ...] = field(default=(), repr=False)
+    card: Card | None = None  # as it is afterwards; None: as it was
+    failures: int | None = None  # wrong codes in a row afterwards; None: as they were
+    bad_card: bool = False  # counts against the module
+    undos: tuple[Undo, ...] = ()
+    tombstone: Name | None = None
+
+
+def decline(reason: Reason) -> Decision:
+    """The answer that refuses, with the result that the reason refines."""
+    return Decision(reason.result, reason)
+

@@ -1,0 +1,160 @@
+"""Tokens, verifiers, digests and sealed answers: what the ledger keeps instead of what must not be kept (law 6).
+
+What must hold:
+  * A token or verifier of version n is the one of version n - 1 put through key n, so that both rotate without numbers or codes.
+  * A verifier is bound to its card's id: moved to another card's row, it fits no code.
+  * A sealed answer is bound to its name and page.
+  * Keys leave the ring in no repr. Python cannot wipe them; nothing here claims to.
+"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.cmac import CMAC
+
+from ledger.names import Name
+from protocol.crypto import expand
+
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+DIGEST_BYTES: Final = 16
+CARD_BYTES: Final = 20
+CHECK_BYTES: Final = 5
+ANSWER_BYTES: Final = 1400
+
+_VERIFIER_FIRST, _VERIFIER_NEXT, _TOKEN_FIRST, _TOKEN_NEXT = b"\1", b"\2", b"\3", b"\4"
+_NO_CARD: Final = 0
+
+
+class KeyFault(Exception):
+    """A key is missing, does not open, or is there twice; the message says which and what to do, never its value."""
+
+
+class Purpose(StrEnum):
+    """What a key is for. The list is open: another purpose is another member."""
+
+    TOKEN = "token"  # noqa: S105 - the name of a purpose
+    VERIFIER = "verifier"
+    DIGEST = "digest"
+    RECORD = "record"
+    GROUP = "group"
+    MODULE = "module"
+
+
+ISSUER_PURPOSES: Final = (Purpose.TOKEN, Purpose.VERIFIER, Purpose.DIGEST, Purpose.RECORD)
+"""The keys that an issuer has one ring of; a group's and a module's belong to that group or module."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """A key as the database keeps it, under the key-encryption key; `owner` is 0 or a group's or module's number."""
+
+    purpose: Purpose
+    owner: int
+    version: int
+    sealed: bytes = field(repr=False)
+    check_value: bytes
+
+
+def check_value(key: bytes) -> bytes:
+    """Five bytes that tell a key from another without telling the key."""
+    return expand(key, b"authsrv/1 check", CHECK_BYTES)
+
+
+def wrap(kek: bytes, purpose: Purpose, owner: int, version: int, key: bytes, nonce: bytes) -> WrappedKey:
+    """Seal `key` under the 32-byte key-encryption key, bound to what it is for."""
+    sealed = nonce + AESGCM(kek).encrypt(nonce, key, _label(purpose, owner, version))
+    return WrappedKey(purpose, owner, version, sealed, check_value(key))
+
+
+def unwrap(kek: bytes, wrapped: WrappedKey) -> bytes:
+    """The key itself; raises KeyFault if this key-encryption key did not seal it for this purpose, owner and version."""
+    nonce, sealed = wrapped.sealed[:NONCE_BYTES], wrapped.sealed[NONCE_BYTES:]
+    try:
+        return AESGCM(kek).decrypt(nonce, sealed, _label(wrapped.purpose, wrapped.owner, wrapped.version))
+    except InvalidTag:
+        raise KeyFault(
+            f"the {wrapped.purpose} key of {wrapped.owner}, version {wrapped.version}, does not open: "
+            "the key-encryption key is not the one that this database was set up with, or the row was changed"
+        ) from None
+
+
+def _label(purpose: Purpose, owner: int, version: int) -> bytes:
+    return f"authsrv/1 key {purpose} {owner} {version}".encode()
+
+
+class KeyRing:
+    """An issuer's keys in every version, opened; made from (purpose, version) -> 32 bytes."""
+
+    def __init__(self, issuer: int, keys: Mapping[tuple[Purpose, int], bytes]) -> None:
+        self._issuer = issuer.to_bytes(4)
+        self._current: dict[Purpose, int] = {}
+        for purpose in ISSUER_PURPOSES:
+            versions = [version for held, version in keys if held is purpose]
+            if not versions:
+                raise KeyFault(f"the database holds no {purpose} key: make the issuer's keys with `authsrv keys init`")
+            self._current[purpose] = max(versions)
+        self._macs = {name: CMAC(AES(key)) for name, key in keys.items() if name[0] in (Purpose.TOKEN, Purpose.VERIFIER)}
+        self._digests = {version: key for (purpose, version), key in keys.items() if purpose is Purpose.DIGEST}
+        self._records = {version: AESGCM(key) for (purpose, version), key in keys.items() if purpose is Purpose.RECORD}
+
+    def __repr__(self) -> str:
+        return "<KeyRing>"
+
+    def current(self, purpose: Purpose) -> int:
+        """The newest version for a purpose: the one that new rows are made under."""
+        return self._current[purpose]
+
+    def token(self, card: bytes, version: int | None = None) -> bytes:
+        """The 16 bytes that stand for a card number, given as the 20 bytes of the wire."""
+        return self._nested(Purpose.TOKEN, _TOKEN_FIRST + self._issuer + card, _TOKEN_NEXT, version)
+
+    def verifier(self, card_id: int, digits: str, version: int | None = None) -> bytes:
+        """The 16 bytes that an access code is compared by."""
+        return self._nested(Purpose.VERIFIER, _VERIFIER_FIRST + card_id.to_bytes(8) + digits.encode(), _VERIFIER_NEXT, version)
+
+    def verifies(self, card_id: int | None, verifier: bytes | None, version: int | None, digits: str | None) -> bool:
+        """Whether `digits` is the card's code. An unknown card, a card without a code and a malformed code take the same work."""
+        made = self.verifier(card_id or _NO_CARD, digits or "", version)
+        right = hmac.compare_digest(made, verifier or bytes(len(made)))
+        return right and card_id is not None and verifier is not None and digits is not None
+
+    def digest(self, identity: bytes, version: int | None = None) -> bytes:
+        """The keyed digest of a request's content, 16 bytes: HMAC-SHA-256 cut to half."""
+        key = self._digests[version or self._current[Purpose.DIGEST]]
+        return hmac.digest(key, identity, "sha256")[:DIGEST_BYTES]
+
+    def seal(self, name: Name, page: int, answer: bytes, nonce: bytes) -> bytes:
+        """A recorded answer for the ledger: version, nonce, and the answer without its trailing zeros, sealed."""
+        version = self._current[Purpose.RECORD]
+        return version.to_bytes(2) + nonce + self._records[version].encrypt(nonce, answer.rstrip(b"\0"), _place(name, page))
+
+    def open(self, name: Name, page: int, sealed: bytes) -> bytes:
+        """The recorded answer, 1,400 bytes; raises KeyFault if it is not this name's and page's, or was changed."""
+        version, nonce = int.from_bytes(sealed[:2]), sealed[2 : 2 + NONCE_BYTES]
+        try:
+            answer = self._records[version].decrypt(nonce, sealed[2 + NONCE_BYTES :], _place(name, page))
+        except (KeyError, InvalidTag):
+            raise KeyFault(f"a recorded answer does not open under record key {version}") from None
+        return answer.ljust(ANSWER_BYTES, b"\0")
+
+    def _nested(self, purpose: Purpose, first: bytes, following: bytes, version: int | None) -> bytes:
+        value = self._mac(purpose, 1, first)
+        for step in range(2, (version or self._current[purpose]) + 1):
+            value = self._mac(purpose, step, following + value)
+        return value
+
+    def _mac(self, purpose: Purpose, version: int, message: bytes) -> bytes:
+        mac = self._macs[purpose, version].copy()
+        mac.update(message)
+        return mac.finalize()
+
+
+def _place(name: Name, page: int) -> bytes:
+    return b"%d %d %d %d" % (name.module, name.date.toordinal(), name.sequence, page)

@@ -1,0 +1,26 @@
+"""What every process keeps in memory of one issuer: the issuer, its modules and its programmes, as of one count of changes.
+
+It is a frozen snapshot. A batch reads the count under its locks; where that has moved on, nothing is decided: the process
+loads a new snapshot and runs the batch again. So no process ever decides by an old rule (law 8).
+"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from authsrv.facts import Issuer, Module
+from loyalty.programme import Programme, version_on
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A snapshot; programmes by number, each with its versions in order of their dates."""
+
+    version: int
+    issuer: Issuer
+    modules: Mapping[int, Module]
+    programmes: Mapping[int, Sequence[Programme]]
+
+    def programme(self, number: int, today: dt.date) -> Programme | None:
+        """The version in force on the issuer's day `today`; None where there is none."""
+        return version_on(self.programmes.get(number, ()), today)

@@ -1,0 +1,180 @@
+"""Lanes: where requests gather and become one transaction.
+
+A lane takes whatever has gathered, without a timer, and settles it as one batch; the next batch gathers meanwhile. Which lane
+a request takes follows from its card, so that requests of one card meet in one batch rather than at its lock. That is for
+speed only: every law holds with requests spread over lanes at random (law 8).
+
+What must hold, whatever breaks (laws 1 and 4):
+  * An answer leaves after its commit, or says no more than that this copy did nothing (91, 96).
+  * Once a COMMIT was sent and not confirmed, a request is in doubt for good: it gets a recorded answer or silence.
+  * A request that makes the batch fail is found by halving and gets 96 alone; its neighbours are decided without it.
+  * Nothing is decided after the request's deadline.
+"""
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+
+import trio
+
+from authsrv.answer import unrecorded
+from authsrv.ask import Ask
+from authsrv.fold import Fold, answer_all
+from authsrv.shell.metrics import BATCH_REQUESTS, BATCH_SECONDS, FAULTS
+from authsrv.shell.rules import Rules
+from ledger.batch import Gathered, Writes
+from ledger.faults import Conflict, InDoubt, NameTaken, Unavailable
+from ledger.shell.door import Connection, Door
+from ledger.shell.store import transact
+from protocol.numbers import Reason
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS_MAX = 6
+BACK_OFF_S = 0.05
+BACK_OFF_MAX_S = 1.0
+
+
+class StaleRules(Exception):
+    """The rules in memory are older than the database's: nothing was decided, load them and run the batch again."""
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A request on its way to its answer; `deadline` by Trio's clock."""
+
+    ask: Ask
+    deadline: float
+    reply: Callable[[bytes], None] = field(repr=False)
+    stay_silent: Callable[[], None] = field(repr=False)
+    in_doubt: bool = False
+
+
+class Lanes:
+    """The lanes of one process; `offer` puts a request in, `run` settles until `close`."""
+
+    def __init__(self, door: Door, rules: Rules, *, lanes: int, batch_max: int, waiting_max: int) -> None:
+        """Make `lanes` lanes of at most `batch_max` requests a transaction and `waiting_max` waiting in all."""
+        self._door = door
+        self._rules = rules
+        self._batch_max = batch_max
+        self._ends = [trio.open_memory_channel[Pending](ceil(waiting_max / lanes)) for _ in range(lanes)]
+
+    def offer(self, pending: Pending) -> bool:
+        """Put a request into its lane; False where that is full or closed: overload is answered at once and records nothing."""
+        ask = pending.ask
+        place = int.from_bytes(ask.token[:2]) if ask.token is not None else ask.name.module
+        try:
+            self._ends[place % len(self._ends)][0].send_nowait(pending)
+        except (trio.WouldBlock, trio.ClosedResourceError):
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Settle what is offered until `close`, then what is left."""
+        async with trio.open_nursery() as nursery:
+            for _, receiving in self._ends:
+                nursery.start_soon(self._serve, receiving)
+
+    def close(self) -> None:
+        """Take nothing more; `run` returns when all that was taken is settled."""
+        for sending, _ in self._ends:
+            sending.close()
+
+    async def _serve(self, receiving: trio.MemoryReceiveChannel[Pending]) -> None:
+        async for first in receiving:
+            batch = [first]
+            while len(batch) < self._batch_max:
+                try:
+                    batch.append(receiving.receive_nowait())
+                except (trio.WouldBlock, trio.EndOfChannel):
+                    break
+            await self.settle(batch)
+
+    # ------------------------------------------------------------------------------------------------------------ settling
+
+    async def settle(self, batch: list[Pending]) -> None:
+        """Bring each request of a batch to its answer, or to silence."""
+        attempts, back_off_s = 0, BACK_OFF_S
+        while batch := self._timely(batch):
+            try:
+                started = trio.current_time()
+                answers = await self._door.run(self._work([pending.ask for pending in batch]))
+            except StaleRules:
+                attempts += 1
+                await self._rules.load(self._door)
+            except (NameTaken, Conflict):
+                attempts += 1
+            except InDoubt as fault:
+                self._note(fault, batch)
+                for pending in batch:
+                    pending.in_doubt = True
+                back_off_s = await _rest(back_off_s)
+            except Unavailable as fault:
+                self._note(fault, batch)
+                batch = self._refuse(batch, Reason.NO_DATABASE)
+                back_off_s = await _rest(back_off_s)
+            except Exception as fault:  # noqa: BLE001 - a bad row or a mistake of ours: find the request that does it
+                self._note(fault, batch)
+                await self._halve(batch)
+                return
+            else:
+                BATCH_REQUESTS.observe(len(batch))
+                BATCH_SECONDS.observe(trio.current_time() - started)
+                for pending, answer in zip(batch, answers, strict=True):
+                    pending.reply(answer)
+                return
+            if attempts >= ATTEMPTS_MAX:
+                attempts = 0
+                batch = self._refuse(batch, Reason.NO_DATABASE)
+                back_off_s = await _rest(back_off_s)
+
+    def _work(self, asks: Sequence[Ask]) -> Callable[[Connection], Awaitable[list[bytes]]]:
+        rules = self._rules
+
+        def decide(gathered: Gathered) -> tuple[list[bytes], Writes]:
+            if gathered.registry != rules.registry.version:
+                raise StaleRules
+            fold = Fold(gathered, rules.registry, rules.ring, secrets.token_bytes)
+            return answer_all(asks, fold), fold.writes
+
+        return transact([ask.lookup() for ask in asks], decide)
+
+    async def _halve(self, batch: list[Pending]) -> None:
+        if len(batch) == 1:
+            for pending in self._refuse(batch, Reason.BAD_REQUEST):
+                pending.stay_silent()
+            return
+        middle = len(batch) // 2
+        await self.settle(batch[:middle])
+        await self.settle(batch[middle:])
+
+    def _timely(self, batch: list[Pending]) -> list[Pending]:
+        """Those whose deadline has not passed; the others are told, or left in silence where they are in doubt."""
+        now = trio.current_time()
+        late = [pending for pending in batch if pending.deadline <= now]
+        if not late:
+            return batch
+        for pending in self._refuse(late, Reason.TOO_LATE):
+            pending.stay_silent()
+        return [pending for pending in batch if pending.deadline > now]
+
+    def _refuse(self, batch: list[Pending], reason: Reason) -> list[Pending]:
+        """Tell each request that this copy did nothing; those in doubt cannot be told and are given back."""
+        registry = self._rules.registry
+        for pending in batch:
+            if not pending.in_doubt:
+                envelope = pending.ask.envelope
+                pending.reply(unrecorded(envelope, registry.issuer, registry.modules[envelope.module], reason))
+        return [pending for pending in batch if pending.in_doubt]
+
+    def _note(self, fault: Exception, batch: list[Pending]) -> None:
+        FAULTS.labels(type(fault).__name__).inc()
+        logger.warning("a batch of %d did not settle: %s", len(batch), type(fault).__name__)
+
+
+async def _rest(seconds: float) -> float:
+    await trio.sleep(seconds)
+    return min(2 * seconds, BACK_OFF_MAX_S)

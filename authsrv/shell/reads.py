@@ -1,0 +1,93 @@
+"""Requests that are not decided and leave no record: `echo` and `page`.
+
+They have a line of their own, so that a flood of them holds up no lane, and no lane holds up a module that only wants to
+know whether the switch is there.
+"""
+
+import trio
+
+from authsrv.answer import echo, page, unrecorded
+from authsrv.shell.lanes import Pending
+from authsrv.shell.rules import Rules
+from ledger.faults import LedgerFault
+from ledger.names import Name, read_authorization_number
+from ledger.shell import store
+from ledger.shell.door import Connection, Door
+from protocol.messages import FormatError, OriginalName, Request
+from protocol.numbers import Command, Reason
+
+READERS = 2
+READ_COMMANDS = frozenset((Command.ECHO, Command.PAGE))
+
+
+class Reads:
+    """The line of one process; `offer` puts a request in, `run` answers until `close`."""
+
+    def __init__(self, door: Door, rules: Rules, *, waiting_max: int) -> None:
+        """Answer through `door`, with at most `waiting_max` waiting."""
+        self._door = door
+        self._rules = rules
+        self._sending, self._receiving = trio.open_memory_channel[Pending](waiting_max)
+
+    def offer(self, pending: Pending) -> bool:
+        """Put a request in; False where the line is full or closed."""
+        try:
+            self._sending.send_nowait(pending)
+        except (trio.WouldBlock, trio.ClosedResourceError):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Take nothing more; `run` returns when all that was taken is answered."""
+        self._sending.close()
+
+    async def run(self) -> None:
+        """Answer what is offered."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(READERS):
+                nursery.start_soon(self._serve)
+
+    async def _serve(self) -> None:
+        async for pending in self._receiving:
+            try:
+                answer = await self._answer(pending)
+            except LedgerFault:
+                answer = self._refused(pending, Reason.NO_DATABASE)
+            pending.reply(answer)
+
+    async def _answer(self, pending: Pending) -> bytes:
+        ask = pending.ask
+        if isinstance(ask.request, FormatError):
+            return self._refused(pending, ask.request.reason)
+        if pending.deadline <= trio.current_time():
+            return self._refused(pending, Reason.TOO_LATE)
+        module = self._rules.registry.modules[ask.name.module]
+        if ask.request.command is Command.ECHO:
+            return echo(ask.envelope, module, await self._door.run(lambda connection: store.last_name(connection, module.number)))
+        return await self._page(pending, ask.request)
+
+    async def _page(self, pending: Pending, request: Request) -> bytes:
+        module = self._rules.registry.modules[request.module]
+        name = number = None
+        match request.original:
+            case OriginalName(date, sequence):
+                name = Name(request.module, date, sequence)
+            case str(digits):
+                number = read_authorization_number(digits)
+            case None:
+                pass
+
+        async def read(connection: Connection) -> tuple[Name, bytes] | None:
+            return await store.recorded_page(connection, name, number, request.page)
+
+        found = await self._door.run(read) if name is not None or number is not None else None
+        if found is None:
+            return self._refused(pending, Reason.ORIGINAL_UNKNOWN)
+        owner, sealed = found
+        if owner.module != module.number and not module.desk:
+            return self._refused(pending, Reason.FOREIGN_ORIGINAL)
+        return page(pending.ask.envelope, self._rules.ring.open(owner, request.page, sealed))
+
+    def _refused(self, pending: Pending, reason: Reason) -> bytes:
+        registry = self._rules.registry
+        return unrecorded(pending.ask.envelope, registry.issuer, registry.modules[pending.ask.name.module], reason)

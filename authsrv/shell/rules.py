@@ -1,0 +1,122 @@
+"""The rules in memory: modules, keys and programmes, loaded from the database whenever its count of changes has moved.
+
+A lane that finds the count moved loads before it decides. A watcher loads for those who never come to a lane: a module that
+was revoked must not sign on, and its sessions end, within seconds, on a process that has nothing else to do.
+"""
+
+import logging
+from collections.abc import Callable
+
+import asyncpg
+import trio
+
+from authsrv.facts import Issuer, Module
+from authsrv.keys import KeyRing, Purpose, unwrap
+from authsrv.registry import Registry
+from authsrv.shell.enrolment import open_ring, wrapped_key
+from ledger.faults import LedgerFault
+from ledger.shell import store
+from ledger.shell.door import Door
+from loyalty.programme import Programme
+from loyalty.source import load_programme
+from protocol.numbers import Suite
+from protocol.signon import RootKey
+from protocol.switch import ModuleRecord
+
+logger = logging.getLogger(__name__)
+
+WATCH_S = 2.0
+
+
+class Rules:
+    """One process's copy of the rules; `load` replaces it whole."""
+
+    registry: Registry
+    ring: KeyRing
+
+    def __init__(self, kek: bytes, changed: Callable[[], None] = lambda: None) -> None:
+        """Open keys with the 32-byte key-encryption key `kek`; `changed` is called after each load."""
+        self._kek = kek
+        self._changed = changed
+        self._loading = trio.Lock()
+        self._groups: dict[int, bytes] = {}
+        self._records: dict[int, ModuleRecord] = {}
+
+    async def load(self, door: Door) -> None:
+        """Load what the database holds now.
+
+        Raises KeyFault if a key does not open, ValueError if a programme cannot be read, and the faults of the ledger.
+        """
+        async with self._loading:
+            issuer, modules, keys, programmes = await door.run(store.rules)
+            self.ring = open_ring(issuer["number"], keys, self._kek)
+            groups: dict[int, bytes] = {}
+            roots: dict[int, dict[int, bytes]] = {}
+            for wrapped in sorted(map(wrapped_key, keys), key=lambda each: each.version):
+                if wrapped.purpose is Purpose.GROUP:
+                    groups[wrapped.owner] = unwrap(self._kek, wrapped)
+                elif wrapped.purpose is Purpose.MODULE:
+                    roots.setdefault(wrapped.owner, {})[wrapped.version] = unwrap(self._kek, wrapped)
+            self.registry = Registry(
+                version=issuer["registry"],
+                issuer=_issuer(issuer),
+                modules={row["number"]: _module(row) for row in modules},
+                programmes=_programmes(programmes),
+            )
+            self._groups = groups
+            self._records = {
+                row["number"]: ModuleRecord(
+                    row["number"],
+                    issuer["group_number"],
+                    {version: RootKey(Suite(row["suite"]), key) for version, key in roots.get(row["number"], {}).items()},
+                    row["revoked"],
+                )
+                for row in modules
+            }
+        self._changed()
+
+    async def watch(self, door: Door) -> None:
+        """Load whenever the count has moved, looked at every two seconds; a fault is tried again."""
+        while True:
+            await trio.sleep(WATCH_S)
+            try:
+                if await door.run(store.registry_version) != self.registry.version:
+                    await self.load(door)
+            except LedgerFault as fault:
+                logger.warning("the rules could not be looked at: %s", type(fault).__name__)
+
+    def group_key(self, group: int) -> bytes | None:
+        """The key that hides the module numbers of a group."""
+        return self._groups.get(group)
+
+    def module(self, number: int) -> ModuleRecord | None:
+        """What sign-on knows of a module."""
+        return self._records.get(number)
+
+
+def _issuer(row: asyncpg.Record) -> Issuer:
+    return Issuer(row["number"], row["name"], row["currency"], row["code"], row["exponent"], row["group_number"])
+
+
+def _module(row: asyncpg.Record) -> Module:
+    return Module(
+        number=row["number"],
+        branch=row["branch"],
+        branch_name=row["branch_name"],
+        suite=row["suite"],
+        desk=row["desk"],
+        partial=row["partial"],
+        columns=row["columns"],
+        code_page=row["code_page"],
+        language=row["language"],
+        deadline_s=row["deadline_s"],
+        bad_cards_per_day=row["bad_cards_per_day"],
+        revoked=row["revoked"],
+    )
+
+
+def _programmes(rows: list[asyncpg.Record]) -> dict[int, list[Programme]]:
+    programmes: dict[int, list[Programme]] = {}
+    for row in rows:
+        programmes.setdefault(row["number"], []).append(load_programme(store.document(row), f"programme {row['name']} version {row['version']} in the database"))
+    return programmes

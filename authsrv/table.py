@@ -1,0 +1,82 @@
+"""Command x state of the card -> may it go on, or why not.
+
+How to read it: a row is a command, a column the state of the card that would change. `None` goes on to the command's own
+checks. A state is the worst that is true of a card: a closed card is not also expired.
+
+Two choices that a clerk asks about. Goods brought back are credited to an expired or blocked card too: the money is the
+holder's, whoever holds the plastic, and a new number can be given. A balance is told for an expired card, so that the
+clerk can say what was lost, and not for a blocked one, since whoever shows it may not be the holder.
+"""
+
+import datetime as dt
+from enum import Enum, auto
+from typing import Final
+
+from ledger.cards import Card, CardStatus, Number
+from loyalty.programme import expired
+from protocol.numbers import Command, Reason, Result
+
+
+class State(Enum):
+    """What stands in the way of a card, worst first."""
+
+    UNKNOWN = auto()
+    REPLACED = auto()
+    CLOSED = auto()
+    BLOCKED = auto()
+    EXPIRED = auto()
+    ISSUED = auto()
+    ACTIVE = auto()
+
+
+def state_of(number: Number | None, card: Card | None, today: dt.date) -> State:
+    """The state of a card on the issuer's day, as reached through `number` (None: through an original)."""
+    if card is None:
+        return State.UNKNOWN
+    if number is not None and not number.live:
+        return State.REPLACED
+    match card.status:
+        case CardStatus.CLOSED:
+            return State.CLOSED
+        case CardStatus.BLOCKED:
+            return State.BLOCKED
+        case CardStatus.ISSUED:
+            return State.ISSUED
+        case CardStatus.ACTIVE:
+            return State.EXPIRED if expired(card.valid_until, today) else State.ACTIVE
+
+
+_STATES: Final = (
+    State.UNKNOWN, State.REPLACED, State.CLOSED, State.BLOCKED, State.EXPIRED, State.ISSUED, State.ACTIVE,
+)  # fmt: skip
+_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED = Reason.UNKNOWN_CARD, Reason.REPLACED, Reason.CLOSED, Reason.BLOCKED
+_EXPIRED, _NOT_YET, _ALREADY = Reason.EXPIRED, Reason.NOT_ACTIVE, Reason.ALREADY_ACTIVE
+_ROWS: Final[dict[Command, tuple[Reason | None, ...]]] = {
+    #                  unknown   replaced   closed   blocked   expired   issued    active
+    Command.BALANCE:  (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, None,     None,     None),
+    Command.ACTIVATE: (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, None,     _ALREADY),
+    Command.RELOAD:   (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
+    Command.SALE:     (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
+    Command.REFUND:   (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     _NOT_YET, None),
+}  # fmt: skip
+
+TABLE: Final[dict[tuple[Command, State], Reason | None]] = {
+    (command, state): reason
+    for command, row in _ROWS.items()
+    for state, reason in zip(_STATES, row, strict=True)
+}
+
+SERVED: Final = frozenset((*_ROWS, Command.REVERSE, Command.REPRINT))
+"""What this switch decides; any other known command is declined as not built, and echo and page are not decided at all."""
+
+CARD_SHOWN: Final = frozenset(_ROWS)
+"""What is asked with the card at hand. A reversal may carry a card too, and whatever is wrong with that must not stop it."""
+
+CODE_NEEDED: Final = frozenset((Command.BALANCE, Command.SALE))
+"""Who takes value or learns of it proves to be the holder, on a card with an access code. Bringing value does not need it."""
+
+NOT_REVERSIBLE: Final = frozenset((Command.RELEASE, Command.REVERSE, Command.REPLACE, Command.CASH_OUT, Command.BLOCK))
+
+REFUNDABLE: Final = frozenset((Command.SALE,))
+LOADS: Final = frozenset((Command.ACTIVATE, Command.RELOAD))
+APPROVALS: Final = frozenset((Result.APPROVED, Result.PARTLY))

@@ -1,0 +1,47 @@
+"""A batch as it crosses the border of the database: what is asked, what was there, what is to be written."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ledger.authorizations import Authorization, Original, Recorded
+from ledger.cards import Card, Number
+from ledger.names import Name
+
+
+class Lookup(NamedTuple):
+    """What one request makes the database look up and lock; an original is given by name or by number, or not at all."""
+
+    name: Name
+    token: bytes | None
+    with_code: bool
+    original: Name | None
+    original_number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What stood in the database after the locks: by place in the batch, by token, by card, by module."""
+
+    registry: int  # the count of changes of modules, keys and programmes
+    decided_at: dt.datetime
+    local_at: dt.datetime
+    booked_on: dt.date
+    serials: Sequence[int | None]  # a reserved authorization number for each request; None: no such month
+    tombstone_serials: Sequence[int | None]  # the same for each original's date
+    recorded: Mapping[int, Recorded]
+    originals: Mapping[int, Original]
+    numbers: Mapping[bytes, Number]
+    cards: Mapping[int, Card]
+    bad_cards: Mapping[int, int]
+
+
+@dataclass(slots=True)
+class Writes:
+    """What a batch records: authorizations with what hangs on them, and the cards, tries and budgets as they end."""
+
+    authorizations: list[Authorization] = field(default_factory=list)
+    cards: dict[int, Card] = field(default_factory=dict)
+    failures: dict[bytes, int] = field(default_factory=dict, repr=False)
+    bad_cards: dict[int, int] = field(default_factory=dict)  # how many more, by module

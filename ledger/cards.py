@@ -1,0 +1,40 @@
+"""Cards and their numbers as the ledger keeps them: no digits, only tokens that point to a card."""
+
+import datetime as dt
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from ledger.accounts import Balances
+
+
+class CardStatus(IntEnum):
+    """What a card is; the numbers stand in the database."""
+
+    ISSUED = 0
+    ACTIVE = 1
+    BLOCKED = 2
+    CLOSED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """What is known of a token: the card that it points to, whether it still does, and the wrong codes in a row."""
+
+    card: int | None
+    live: bool
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A card under its lock; `valid_until` is its last good local day, `loads_today` counts on the booked day `loads_on`."""
+
+    id: int
+    programme: int
+    status: CardStatus
+    verifier_key: int | None
+    verifier: bytes | None = field(repr=False)
+    valid_until: dt.date | None
+    loads_on: dt.date | None
+    loads_today: int
+    balances: Balances = field(repr=False)

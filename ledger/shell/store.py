@@ -1,0 +1,245 @@
+"""The store: a batch's two statements, and the few reads of the switch, each one call of the SQL API.
+
+`transact` is the whole transaction of a batch. It runs on the asyncio side of the door, in one crossing: gather, decide,
+record, commit. Deciding is the caller's pure function, called between the locks and the writes. A batch that records nothing
+still commits, and has its COMMIT wait like any other: what it answers from may be visible and not yet safe.
+
+Rows are turned into the ledger's types here and nowhere else.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import asyncpg
+
+from ledger.accounts import Account, Balances
+from ledger.authorizations import Authorization, Original, Recorded
+from ledger.batch import Gathered, Lookup, Writes
+from ledger.cards import Card, CardStatus, Number
+from ledger.names import Name
+from ledger.postings import Posting
+from ledger.shell.door import Connection, commit
+
+T = TypeVar("T")
+
+_GATHER = "select * from gather($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+_RECORD_COLUMNS = 51
+_RECORD = f"select record({', '.join(f'${place}' for place in range(1, _RECORD_COLUMNS + 1))})"
+
+
+def transact(
+    lookups: Sequence[Lookup], decide: Callable[[Gathered], tuple[T, Writes]]
+) -> Callable[[Connection], Awaitable[T]]:
+    """The work of one batch, to be given to `Door.run`: gather, `decide`, record, commit, and then what `decide` answered.
+
+    Whatever `decide` raises rolls the transaction back and passes. Raises the classes of `ledger.faults`.
+    """
+
+    async def work(connection: Connection) -> T:
+        await connection.execute("begin")
+        row = await connection.fetchrow(_GATHER, *_lookup_columns(lookups))
+        if row is None:
+            raise ValueError("gather returned no row")
+        answers, writes = decide(gathered(row, lookups))
+        if writes.authorizations:
+            await connection.execute(_RECORD, *_record_columns(row, writes))
+        else:
+            await connection.execute("select confirm_read()")
+        await commit(connection)
+        return answers
+
+    return work
+
+
+# ------------------------------------------------------------------------------------------------------------------- gather
+
+
+def _lookup_columns(lookups: Sequence[Lookup]) -> tuple[list[Any], ...]:
+    none = Name(None, None, None)  # type: ignore[arg-type]  # a row of nulls
+    names = [lookup.name for lookup in lookups]
+    originals = [lookup.original or none for lookup in lookups]
+    return (
+        [name.module for name in names],
+        [name.date for name in names],
+        [name.sequence for name in names],
+        [lookup.token for lookup in lookups],
+        [lookup.with_code for lookup in lookups],
+        [name.module for name in originals],
+        [name.date for name in originals],
+        [name.sequence for name in originals],
+        [lookup.original_number for lookup in lookups],
+    )
+
+
+def gathered(row: asyncpg.Record, lookups: Sequence[Lookup]) -> Gathered:
+    """What `gather` returned, in the ledger's types; places count from 0 as in `lookups`."""
+    return Gathered(
+        registry=row["registry"],
+        decided_at=row["decided_at"],
+        local_at=row["local_at"],
+        booked_on=row["booked_on"],
+        serials=row["serials"],
+        tombstone_serials=row["tombstone_serials"] or [None] * len(lookups),
+        recorded={item[0] - 1: Recorded(*item[1:]) for item in row["recorded"] or ()},
+        originals={item["ordinal"] - 1: _original(item) for item in row["originals"] or ()},
+        numbers={
+            token: Number(card, live is not False, failures) for token, card, live, failures in row["numbers"] or ()
+        },
+        cards={item["id"]: _card(item) for item in row["cards"] or ()},
+        bad_cards=dict(row["budgets"] or ()),
+    )
+
+
+def _card(item: asyncpg.Record) -> Card:
+    return Card(
+        id=item["id"],
+        programme=item["programme"],
+        status=CardStatus(item["status"]),
+        verifier_key=item["verifier_key"],
+        verifier=item["verifier"],
+        valid_until=item["valid_until"],
+        loads_on=item["loads_on"],
+        loads_today=item["loads_today"],
+        balances=Balances(item["value"], item["owed"], item["floor"]),
+    )
+
+
+def _original(item: asyncpg.Record) -> Original:
+    undone = Name(item["original_module"], item["original_date"], item["original_sequence"])
+    return Original(
+        name=Name(item["module"], item["date"], item["sequence"]),
+        tombstone=item["tombstone"],
+        number=item["number"],
+        command=item["command"],
+        result=item["result"],
+        unit=item["unit"],
+        card=item["card"],
+        requested=item["requested"],
+        approved=item["approved"],
+        booked_on=item["booked_on"],
+        original=undone if undone.module is not None else None,
+        reversed=item["reversed"],
+        refunded=item["refunded"],
+        postings=tuple(
+            Posting(Account(debit), Account(credit), amount) for debit, credit, amount in item["postings"] or ()
+        ),
+        answers=tuple(item["answers"]),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------------- record
+
+
+def _record_columns(row: asyncpg.Record, writes: Writes) -> list[Any]:
+    rows = writes.authorizations
+    postings = [
+        (place, ordinal, written.card, posting.debit, posting.credit, written.unit, posting.amount)
+        for place, written in enumerate(rows, start=1)
+        for ordinal, posting in enumerate(written.postings, start=1)
+    ]
+    undos = [
+        (place, *undo.original, undo.reversal, undo.amount)
+        for place, written in enumerate(rows, start=1)
+        for undo in written.undos
+    ]
+    pages = [
+        (place, page, answer)
+        for place, written in enumerate(rows, start=1)
+        for page, answer in enumerate(written.answers[1:], start=2)
+    ]
+    cards = [(c.id, c.status, c.valid_until, c.loads_on, c.loads_today) for c in writes.cards.values()]
+    return [
+        row["decided_at"],
+        row["booked_on"],
+        *_columns(map(_authorization_row, rows), 23),
+        *_columns(postings, 7),
+        *_columns(undos, 6),
+        *_columns(pages, 3),
+        *_columns(cards, 5),
+        *_columns(writes.failures.items(), 2),
+        *_columns(writes.bad_cards.items(), 2),
+        row["local_at"].date(),
+    ]
+
+
+def _authorization_row(row: Authorization) -> tuple[Any, ...]:
+    return (
+        *row.name,
+        row.number,
+        row.tombstone,
+        row.command,
+        row.result,
+        row.reason,
+        row.programme,
+        row.programme_version,
+        row.branch,
+        row.unit,
+        row.card,
+        row.requested,
+        row.approved,
+        row.cashier,
+        *(row.original or (None, None, None)),
+        row.token_key,
+        row.digest_key,
+        row.digest,
+        row.answers[0] if row.answers else None,
+    )
+
+
+def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Rows turned into columns, an array each; as many empty ones where there is no row."""
+    turned = [list(column) for column in zip(*rows, strict=True)]
+    return turned or [[] for _ in range(width)]
+
+
+# -------------------------------------------------------------------------------------------------------------- other reads
+
+
+async def last_name(connection: Connection, module: int) -> Name | None:
+    """The last name that the database knows of a module, for `echo`; None where it knows none."""
+    row = await connection.fetchrow("select * from last_name($1)", module)
+    return None if row is None or row["date"] is None else Name(module, row["date"], row["sequence"])
+
+
+async def recorded_page(
+    connection: Connection, name: Name | None, number: int | None, page: int
+) -> tuple[Name, bytes] | None:
+    """A sealed page of a recorded answer, by name or by number; None where there is none."""
+    asked = name or (None, None, None)
+    row = await connection.fetchrow("select * from recorded_page($1, $2, $3, $4, $5)", *asked, number, page)
+    if row is None or row["answer"] is None:
+        return None
+    return Name(row["module"], row["date"], row["sequence"]), row["answer"]
+
+
+async def make_months(connection: Connection) -> int:
+    """Make the partitions that names may need from now on; how many were missing."""
+    made: int = await connection.fetchval("select make_months()")
+    return made
+
+
+async def rules(
+    connection: Connection,
+) -> tuple[asyncpg.Record, list[asyncpg.Record], list[asyncpg.Record], list[asyncpg.Record]]:
+    """The issuer with its count of changes, its modules, its keys and its programmes, all as of one moment."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        issuer = await connection.fetchrow("select * from switch_issuer")
+        if issuer is None:
+            raise ValueError("the schema has no issuer")
+        modules = await connection.fetch("select * from switch_modules")
+        keys = await connection.fetch("select * from switch_keys")
+        programmes = await connection.fetch("select * from switch_programmes order by number, effective_from, version")
+    return issuer, modules, keys, programmes
+
+
+def document(row: asyncpg.Record) -> dict[str, Any]:
+    """A programme version's rules as they were loaded."""
+    read: dict[str, Any] = json.loads(row["document"])
+    return read
+
+
+async def registry_version(connection: Connection) -> int:
+    """The count of changes of modules, keys and programmes."""
+    version: int = await connection.fetchval("select registry from switch_issuer")
+    return version
