@@ -39,4 +39,3 @@ class ReceiptFacts:
     original: str | None = field(default=None, repr=False)  # the authorization number that was reversed or refunded
     cashier: int = 0  # 0: not said
     till_receipt: str = field(default="", repr=False)
-    copy: bool = False  # a reprint

@@ -18,7 +18,7 @@ from receipts.catalogue import catalogue
 from receipts.code_pages import CODECS, encode
 from receipts.facts import ReceiptFacts
 from receipts.pages import paginate
-from receipts.receipt import WIDTHS, render
+from receipts.receipt import WIDTHS, copied, render
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -86,8 +86,8 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
         replace(SALE, command="reverse", reason=2, approved=None, balance=None, available=None, programme="", card=""),
         0,
     ),
-    "reprint_of_a_decline": (
-        replace(SALE, result=75, reason=7501, approved=None, balance=None, available=None, copy=True),
+    "tries_exceeded": (
+        replace(SALE, result=75, reason=7501, approved=None, balance=None, available=None),
         0,
     ),
     "activation": (
@@ -153,7 +153,6 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
             original="311000000025",
             cashier=2**32 - 1,
             till_receipt="ABCDEFGHIJKLMNOP",
-            copy=True,
         ),
         1,
     ),
@@ -193,6 +192,14 @@ def test_a_value_never_touches_its_label() -> None:
     assert "Programme " + 22 * "x" in render(replace(SALE, programme=22 * "x"), columns=32)
     lines = render(replace(SALE, programme=23 * "x"), columns=32)
     assert lines[lines.index("Programme") + 1] == 9 * " " + 23 * "x"
+
+
+@pytest.mark.parametrize("name", ["sale", "tries_exceeded", "reversal"])
+def test_a_reprint_is_the_receipt_of_then_below_the_copy_mark(name: str) -> None:
+    """Approvals, declines and reversals alike; nothing of what was printed is written anew."""
+    facts, code_page = RECEIPTS[name]
+    text = encode(render(facts, "en", 32, code_page), code_page)
+    assert copied(text, "en", 32, code_page) == b"          *** COPY ***\n" + text
 
 
 def test_an_unknown_width_says_which_are_known() -> None:
@@ -246,7 +253,6 @@ all_facts = st.builds(
     original=st.none() | texts,
     cashier=st.integers(0, 2**32 - 1),
     till_receipt=texts,
-    copy=st.booleans(),
 )
 papers = st.tuples(st.sampled_from(WIDTHS), st.sampled_from(sorted(CODECS)))
 

@@ -57,10 +57,10 @@ def test_a_template_that_names_what_does_not_exist_is_refused() -> None:
 
 
 def test_every_receipt_names_what_every_receipt_must() -> None:
-    """Who, where, when, what, how it ended, and that it is a copy."""
+    """Who, where, when, what, and how it ended."""
     for outcome, lines in template().receipts.items():
         values = {line.value for line in lines}
-        assert {"merchant", "branch", "module", "moment", "command", "programme", "outcome", "note", "copy"} <= values
+        assert {"merchant", "branch", "module", "moment", "command", "programme", "outcome", "note"} <= values
         assert {"card", "requested", "original"} <= values
         if outcome in (Outcome.APPROVED, Outcome.PARTLY):
             assert {"approved", "authorization", "balance", "owed"} <= values
