@@ -9,3 +9,4 @@ down_revision = None
 def upgrade() -> None:
     """Make all of it."""
     run_sql("0001_ledger.sql")
+    run_sql("0001_enrolment.sql")

@@ -1,0 +1,326 @@
+"""Setting an issuer up: what people enter, written by the owner's role through the functions of `0001_enrolment.sql`.
+
+What must hold:
+  * Each function writes with one statement, so that it is all or nothing by itself, and a part of the caller's
+    transaction where there is one.
+  * A key goes into the database only wrapped. Its plain form goes back to the caller once, for the module.
+  * What is refused is refused in words for the operator (`EnrolmentError`), without a card number, a code or a key. A
+    card that is wrong is named by its place in the list.
+
+Randomness is an argument: `random(n)` gives n unpredictable bytes.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import asyncpg
+
+from authsrv.currency import CURRENCIES
+from authsrv.keys import (
+    CARD_BYTES,
+    ISSUER_PURPOSES,
+    KEY_BYTES,
+    NONCE_BYTES,
+    KeyFault,
+    KeyRing,
+    Purpose,
+    WrappedKey,
+    unwrap,
+    wrap,
+)
+from ledger.shell.door import Connection
+from loyalty.programme import AccessCode, Programme
+from protocol.access_code import DIGITS_MAX, DIGITS_MIN
+from protocol.numbers import CodePage, Suite
+from protocol.signon import GROUP_KEY_BYTES, ROOT_KEY_BYTES, ModuleIdentity
+
+Random = Callable[[int], bytes]
+
+REFUSED: Final = "AU010"  # what the SQL functions raise for the operator to read
+NUMBER_DIGITS_MIN: Final = 8  # ISO/IEC 7812-1
+NUMBER_MAX: Final = 2**32 - 1
+FIRST: Final = 1  # version of a key, generation of a module
+
+
+class EnrolmentError(Exception):
+    """Something cannot be set up as asked; the message says what and what to do instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleTraits:
+    """What a module's record says beside its number, branch and name."""
+
+    suite: Suite = Suite.SHARED_KEY_X25519
+    desk: bool = False
+    partial: bool = True
+    columns: int = 42
+    code_page: CodePage = CodePage.ASCII
+    language: str = "en"
+    deadline_s: int = 15
+    bad_cards_per_day: int = 200
+
+
+@asynccontextmanager
+async def refusals() -> AsyncIterator[None]:
+    """Turn what the SQL functions refuse into `EnrolmentError`; everything else is the door's to translate."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        if error.sqlstate != REFUSED:
+            raise
+        refused = EnrolmentError(str(error.args[0]))
+    else:
+        return
+    raise refused
+
+
+# Issuer, branches, programmes
+
+
+async def create_issuer(connection: Connection, number: int, name: str, *, zone: str, code: str, group: int) -> None:
+    """Say whose schema this is.
+
+    Args:
+        connection: of the owner's role, in the issuer's schema, as for all functions here.
+        number: 1 to 4294967295; part of every card token.
+        name: printed on receipts.
+        zone: an IANA zone; decides the day that finance books on.
+        code: the currency's three letters (ISO 4217).
+        group: the number of its modules' group, which no other issuer may have.
+
+    Raises:
+        EnrolmentError: for a value that cannot be, or where there is an issuer.
+
+    """
+    _check_number("issuer", number)
+    _check_number("group", group)
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise EnrolmentError(f"there is no zone {zone}; give one of IANA's, like Europe/Riga") from None
+    currency = CURRENCIES.get(code)
+    if currency is None:
+        raise EnrolmentError(f"there is no currency {code}; give three letters of ISO 4217, like EUR")
+    async with refusals():
+        await connection.execute(
+            "select set_issuer($1, $2, $3, $4, $5, $6, $7)",
+            *(number, name, zone, currency.number, currency.code, currency.exponent, group),
+        )
+
+
+async def add_branch(connection: Connection, number: int, name: str) -> None:
+    """Add a place of sale. Raises `EnrolmentError` where the number is taken."""
+    if not 1 <= number < 2**31:
+        raise EnrolmentError(f"a branch cannot have the number {number}; give one from 1 to {2**31 - 1}")
+    async with refusals():
+        await connection.execute("select add_branch($1, $2)", number, name)
+
+
+async def add_programme(connection: Connection, programme: Programme) -> int:
+    """Add a programme or a further version of one, and return the programme's number.
+
+    Raises `EnrolmentError` for a version or first day that is not later than the last, or for another currency than
+    the issuer's.
+    """
+    async with refusals():
+        number: int = await connection.fetchval(
+            "select add_programme($1, $2, $3, $4)",
+            *(programme.name, programme.version, programme.effective_from, json.dumps(programme.as_dict())),
+        )
+    return number
+
+
+# Keys
+
+
+async def init_keys(connection: Connection, kek: bytes, random: Random) -> None:
+    """Make the issuer's first keys and its group's, wrapped by the key-encryption key.
+
+    Raises `EnrolmentError` where they exist: what is stored under them would be lost under others.
+    """
+    group = await _group(connection)
+    owners = [(purpose, 0, KEY_BYTES) for purpose in ISSUER_PURPOSES]
+    owners.append((Purpose.GROUP, group, GROUP_KEY_BYTES))
+    if await connection.fetchval("select exists (select from keys)"):
+        raise EnrolmentError("the issuer's keys are made already; nothing was changed")
+    wrapped = [wrap(kek, purpose, owner, FIRST, random(size), random(NONCE_BYTES)) for purpose, owner, size in owners]
+    async with refusals():
+        await connection.execute(
+            "select add_keys($1, $2, $3, $4, $5)",
+            [key.purpose.value for key in wrapped],
+            [key.owner for key in wrapped],
+            [key.version for key in wrapped],
+            [key.sealed for key in wrapped],
+            [key.check_value for key in wrapped],
+        )
+
+
+async def load_ring(connection: Connection, kek: bytes) -> KeyRing:
+    """The issuer's keys from the database, opened.
+
+    Raises `KeyFault` for another key-encryption key, or where none are made.
+    """
+    issuer = await connection.fetchval("select number from issuer")
+    if issuer is None:
+        raise EnrolmentError("this database has no issuer; make one with `authsrv db init`")
+    return open_ring(issuer, await connection.fetch("select * from keys"), kek)
+
+
+def open_ring(issuer: int, rows: Iterable[asyncpg.Record], kek: bytes) -> KeyRing:
+    """The key ring of an issuer's rows of `keys` (or `switch_keys`); modules' and groups' rows are passed over."""
+    wrapped = [wrapped_key(row) for row in rows]
+    return KeyRing(
+        issuer, {(key.purpose, key.version): unwrap(kek, key) for key in wrapped if key.purpose in ISSUER_PURPOSES}
+    )
+
+
+def wrapped_key(row: asyncpg.Record) -> WrappedKey:
+    """A row of `keys` as a value."""
+    return WrappedKey(Purpose(row["purpose"]), row["owner"], row["version"], row["sealed"], row["check_value"])
+
+
+async def group_key(connection: Connection, kek: bytes) -> tuple[int, bytes]:
+    """The issuer's group number and the group's newest key, 16 bytes."""
+    group = await _group(connection)
+    row = await connection.fetchrow(
+        "select * from keys where purpose = $1 and owner = $2 order by version desc limit 1", Purpose.GROUP.value, group
+    )
+    if row is None:
+        raise KeyFault(f"the database holds no key of group {group}: make the issuer's keys with `authsrv keys init`")
+    return group, unwrap(kek, wrapped_key(row))
+
+
+async def _group(connection: Connection) -> int:
+    group: int | None = await connection.fetchval("select group_number from issuer")
+    if group is None:
+        raise EnrolmentError("this database has no issuer; make one with `authsrv db init`")
+    return group
+
+
+# Modules
+
+
+async def enroll_module(
+    connection: Connection,
+    kek: bytes,
+    module: tuple[int, int, str],
+    *,
+    traits: ModuleTraits = ModuleTraits(),
+    random: Random,
+) -> ModuleIdentity:
+    """Enrol one module, given as number, branch and name, as `enroll_modules` does."""
+    return (await enroll_modules(connection, kek, [module], traits=traits, random=random))[0]
+
+
+async def enroll_modules(
+    connection: Connection,
+    kek: bytes,
+    modules: Sequence[tuple[int, int, str]],
+    *,
+    traits: ModuleTraits = ModuleTraits(),
+    random: Random,
+) -> list[ModuleIdentity]:
+    """Enrol modules, given as number, branch and name, and return what each of them must be given: its keys in plain.
+
+    Raises `EnrolmentError` for a number that is enrolled or a branch that is not there, `KeyFault` where there are no
+    keys.
+    """
+    for number, _, _ in modules:
+        _check_number("module", number)
+    group, shared = await group_key(connection, kek)
+    identities = [
+        ModuleIdentity(number, FIRST, traits.suite, random(ROOT_KEY_BYTES), group, shared) for number, _, _ in modules
+    ]
+    wrapped = [
+        wrap(kek, Purpose.MODULE, identity.module, identity.generation, identity.root_key, random(NONCE_BYTES))
+        for identity in identities
+    ]
+    alike = (
+        *(traits.suite.value, traits.desk, traits.partial, traits.columns, traits.code_page.value),
+        *(traits.language, traits.deadline_s, traits.bad_cards_per_day),
+    )
+    async with refusals():
+        await connection.execute(
+            f"select enroll_modules({', '.join(f'${place}' for place in range(1, 14))})",
+            [number for number, _, _ in modules],
+            [branch for _, branch, _ in modules],
+            [name for _, _, name in modules],
+            *([trait] * len(modules) for trait in alike),
+            [key.sealed for key in wrapped],
+            [key.check_value for key in wrapped],
+        )
+    return identities
+
+
+# Cards
+
+
+async def issue_cards(
+    connection: Connection, ring: KeyRing, programme: str, cards: Sequence[tuple[str, str | None]]
+) -> list[int]:
+    """Issue cards of a programme, given as number and access code (None: without), and return their ids in this order.
+
+    They are not active before a module activates them. Raises `EnrolmentError`, and issues none, for a number that is
+    issued or malformed, and for a code that the programme's latest rules do not allow or miss.
+    """
+    row = await connection.fetchrow(
+        """select p.number, v.document ->> 'access_code' as access_code
+             from programmes p join programme_versions v on v.programme = p.number
+            where p.name = $1 order by v.version desc limit 1""",
+        programme,
+    )
+    if row is None:
+        raise EnrolmentError(f"there is no programme {programme}; load it with `authsrv programme load FILE`")
+    _check_cards(cards, AccessCode(row["access_code"]), programme)
+    ids: list[int] = await connection.fetchval("select reserve_card_ids($1)", len(cards))
+    tokens, verifiers = tokens_and_verifiers(ring, zip(ids, cards, strict=True))
+    async with refusals():
+        await connection.execute(
+            "select issue_cards($1, $2, $3, $4, $5, $6)",
+            *(ids, row["number"], ring.current(Purpose.VERIFIER), verifiers, ring.current(Purpose.TOKEN), tokens),
+        )
+    return ids
+
+
+def tokens_and_verifiers(
+    ring: KeyRing, cards: Iterable[tuple[int, tuple[str, str | None]]]
+) -> tuple[list[bytes], list[bytes | None]]:
+    """What the ledger keeps of numbers and access codes, for cards given as id, (number, code)."""
+    tokens: list[bytes] = []
+    verifiers: list[bytes | None] = []
+    for card_id, (number, code) in cards:
+        tokens.append(ring.token(number.encode().ljust(CARD_BYTES, b"\0")))
+        verifiers.append(None if code is None else ring.verifier(card_id, code))
+    return tokens, verifiers
+
+
+def _check_cards(cards: Sequence[tuple[str, str | None]], access_code: AccessCode, programme: str) -> None:
+    if not cards:
+        raise EnrolmentError("no card was given")
+    if len({number for number, _ in cards}) < len(cards):
+        raise EnrolmentError("a card number was given twice; none was issued")
+    for place, (number, code) in enumerate(cards, start=1):
+        if not (_is_digits(number) and NUMBER_DIGITS_MIN <= len(number) <= CARD_BYTES):
+            raise EnrolmentError(f"number {place} is not {NUMBER_DIGITS_MIN} to {CARD_BYTES} digits")
+        if code is not None and not (_is_digits(code) and DIGITS_MIN <= len(code) <= DIGITS_MAX):
+            raise EnrolmentError(f"the access code of card {place} is not {DIGITS_MIN} to {DIGITS_MAX} digits")
+        match access_code:
+            case AccessCode.REQUIRED if code is None:
+                raise EnrolmentError(f"card {place} has no access code and the programme {programme} requires one")
+            case AccessCode.NONE if code is not None:
+                raise EnrolmentError(f"card {place} has an access code and the programme {programme} has none")
+            case _:
+                pass
+
+
+def _is_digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _check_number(what: str, number: int) -> None:
+    if not 1 <= number <= NUMBER_MAX:
+        raise EnrolmentError(f"{what} number {number} cannot be; give one from 1 to {NUMBER_MAX}")

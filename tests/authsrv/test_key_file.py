@@ -1,0 +1,104 @@
+"""The key-encryption key: where it is looked for, and what is refused."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from authsrv.shell.key_file import KeyFileError, default_file, load_key, make_key_file, read_key_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEYS = [bytes([place]) * 32 for place in range(4)]
+
+
+def test_a_made_file_is_read_back_and_nobody_else_may(tmp_path: Path) -> None:
+    """Mode 0400 whatever the umask, and the same key."""
+    make_key_file(tmp_path / "kek", KEYS[1])
+    assert stat.S_IMODE((tmp_path / "kek").stat().st_mode) == 0o400
+    assert read_key_file(tmp_path / "kek") == KEYS[1]
+
+
+def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:
+    """The key that a database was set up with would be lost."""
+    make_key_file(tmp_path / "kek", KEYS[1])
+    with pytest.raises(KeyFileError, match="already"):
+        make_key_file(tmp_path / "kek", KEYS[2])
+    assert read_key_file(tmp_path / "kek") == KEYS[1]
+
+
+def test_the_first_place_that_has_a_key_decides(tmp_path: Path) -> None:
+    """Credential, named file, variable, data folder: each gives way to the one before it."""
+    credentials, data = tmp_path / "credentials", tmp_path / "data"
+    credentials.mkdir()
+    data.mkdir()
+    (credentials / "authsrv.kek").write_text(KEYS[0].hex())
+    named = tmp_path / "named"
+    make_key_file(named, KEYS[1])
+    make_key_file(default_file(data), KEYS[3])
+    variable = {"AUTHSRV_KEK": KEYS[2].hex()}
+    credential = {"CREDENTIALS_DIRECTORY": str(credentials)}
+
+    assert load_key(key_file=named, data_dir=data, environment=variable | credential) == KEYS[0]
+    assert load_key(key_file=named, data_dir=data, environment=variable) == KEYS[1]
+    assert load_key(data_dir=data, environment=variable) == KEYS[2]
+    assert load_key(data_dir=data, environment={}) == KEYS[3]
+    assert load_key(data_dir=data, environment={"CREDENTIALS_DIRECTORY": str(tmp_path)}) == KEYS[3]
+
+
+def test_a_bad_key_is_not_passed_over_for_a_good_one(tmp_path: Path) -> None:
+    """Working with another key than was named would be worse than not working."""
+    make_key_file(default_file(tmp_path), KEYS[3])
+    with pytest.raises(KeyFileError, match="AUTHSRV_KEK"):
+        load_key(data_dir=tmp_path, environment={"AUTHSRV_KEK": "12"})
+
+
+def test_no_key_anywhere_says_what_to_do() -> None:
+    """The operator reads which setting is missing."""
+    with pytest.raises(KeyFileError, match="--key-file"):
+        load_key(environment={})
+
+
+@pytest.mark.parametrize("mode", [0o440, 0o404, 0o644, 0o620, 0o602, 0o410])
+def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
+    """With the mode that it has and the command that mends it."""
+    path = tmp_path / "kek"
+    make_key_file(path, KEYS[1])
+    path.chmod(mode)
+    with pytest.raises(KeyFileError, match=f"{mode:04o}.*chmod 0400"):
+        read_key_file(path)
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o600])
+def test_a_file_of_ours_alone_is_read(tmp_path: Path, mode: int) -> None:
+    """Read-only or writable by us."""
+    path = tmp_path / "kek"
+    make_key_file(path, KEYS[1])
+    path.chmod(mode)
+    assert read_key_file(path) == KEYS[1]
+
+
+@pytest.mark.parametrize("content", ["", "00" * 31, "00" * 33, "zz" * 32, "é" * 32, "00" * 32 + "\n# note"])
+def test_what_is_no_key_is_refused_without_being_shown(tmp_path: Path, content: str) -> None:
+    """The message names the file, not what stands in it."""
+    path = tmp_path / "kek"
+    path.write_text(content)
+    path.chmod(0o400)
+    with pytest.raises(KeyFileError, match="64 hexadecimal digits") as refused:
+        read_key_file(path)
+    assert not content or content not in str(refused.value)
+
+
+def test_a_lost_file_says_to_bring_it_back(tmp_path: Path) -> None:
+    """No other key would open what is there."""
+    with pytest.raises(KeyFileError, match="bring back the copy"):
+        read_key_file(tmp_path / "kek")
+
+
+def test_a_folder_is_no_key(tmp_path: Path) -> None:
+    """Only a plain file is read."""
+    with pytest.raises(KeyFileError, match="not a plain file"):
+        read_key_file(tmp_path)
