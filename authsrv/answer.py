@@ -39,9 +39,12 @@ def compose(ask: Ask, facts: Facts, decision: Decision, number: int, copy_of: It
     """
     module, card = facts.module, decision.card or facts.card
     told = card if card is not None and decision.result in _CARD_TOLD else None
+    paper: dict[str, object] = {}
     if ask_is_reprint(ask) and decision.result in APPROVALS:
         originals = [Response.decode(page) for page in copy_of]
-        text = copied(b"".join(page.text for page in originals), module.language, module.columns, module.code_page)
+        columns, code_page = originals[0].columns, originals[0].code_page  # as it was printed, whatever the module has now
+        text = copied(b"".join(original.text for original in originals), module.language, columns, code_page)
+        paper = {"columns": columns, "code_page": code_page}
     else:
         text = encode(_lines(ask, facts, decision, number, told), module.code_page)
     texts = paginate(text) or (b"",)
@@ -63,6 +66,7 @@ def compose(ask: Ask, facts: Facts, decision: Decision, number: int, copy_of: It
             available=told.balances.available if told else 0,
             valid_until=told.valid_until if told else None,
             text=part,
+            **paper,
         )
         for place, part in enumerate(texts, start=1)
     )
@@ -151,16 +155,16 @@ def page(envelope: Envelope, recorded: bytes) -> bytes:
 
 
 def _response(envelope: Envelope, module: Module, **fields: object) -> bytes:
-    return Response(
-        command=envelope.command,
-        flags=envelope.flags,
-        sequence=envelope.sequence,
-        date=envelope.date,
-        module=envelope.module,
-        code_page=CodePage(module.code_page),
-        columns=module.columns,
-        **fields,  # type: ignore[arg-type]  # the fields of Response, checked by its constructor
-    ).encode()
+    echoed: dict[str, object] = {
+        "command": envelope.command,
+        "flags": envelope.flags,
+        "sequence": envelope.sequence,
+        "date": envelope.date,
+        "module": envelope.module,
+        "code_page": CodePage(module.code_page),
+        "columns": module.columns,
+    }
+    return Response(**echoed | fields).encode()  # type: ignore[arg-type]  # the fields of Response, checked by its constructor
 
 
 def _lines(ask: Ask, facts: Facts, decision: Decision, number: int, told: Card | None) -> tuple[str, ...]:

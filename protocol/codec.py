@@ -42,7 +42,7 @@ class Field:
 
 def _form(declared: Construct) -> str:
     match declared:
-        case FormatField(fmtstr=str(form)) if form[0] == ">":
+        case FormatField(fmtstr=str(form)) if form[0] == ">" and form[1:] in "BHLQq":
             return form[1:]
         case Bytes(length=int(length)):
             return f"{length}s"

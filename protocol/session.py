@@ -66,7 +66,7 @@ class Dropped(Enum):
 
     FRAMING = "what came is not a frame"
     OFFENCES = "too many refused frames in a minute"
-    UNUSED = "no session for too long"
+    UNUSED = "no proven session for too long"
 
 
 class Sealer:

@@ -4,7 +4,7 @@ Nobody on the other side is trusted. A HELLO may be a replay, so it only opens a
 keys, ends after five seconds, and displaces nothing; it is ignored if its session id is already in use here, lest the
 CLOSE that refuses it end an honest session. Whatever is refused gets the same CLOSE, so that the answer tells nothing;
 no CLOSE answers a CLOSE, so that two ends never echo each other. What is held is bounded: sessions by `sessions_max`,
-bytes by one frame, offences by a count, and a connection without a session by `unused_s`.
+bytes by one frame, offences by a count, and a connection without a proven session by `unused_s`.
 
 The caller, after each `receive` and `tick`, writes what `data_to_send` gives before anything else, then deals with the
 events; it writes what `respond` and `close` return at once. It calls `tick` when `next_deadline` has come, `lost` when
@@ -142,6 +142,7 @@ class SwitchConnection:
         self._splitter = Splitter((FrameType.HELLO, FrameType.REQUEST, FrameType.CLOSE))
         self._offences = Offences(limits.offences_max)
         self._sessions: dict[bytes, SwitchSession] = {}
+        self._proven = 0
         self._unused_since = now
         self._outgoing = bytearray()
         self._dropped = False
@@ -192,7 +193,7 @@ class SwitchConnection:
         for session in self.sessions:
             if why := session.overdue(now):
                 self._close(session, why, now, events)
-        if not self._dropped and not self._sessions and now >= self._unused_since + self._limits.unused_s:
+        if not self._dropped and not self._proven and now >= self._unused_since + self._limits.unused_s:
             self._drop(Dropped.UNUSED, now, events)
         return events
 
@@ -208,9 +209,10 @@ class SwitchConnection:
         """When `tick` has something to do, at the latest; None once the connection is dropped."""
         if self._dropped:
             return None
-        if not self._sessions:
-            return self._unused_since + self._limits.unused_s
-        return min(session.deadline for session in self._sessions.values())
+        deadlines = [session.deadline for session in self._sessions.values()]
+        if not self._proven:
+            deadlines.append(self._unused_since + self._limits.unused_s)
+        return min(deadlines)
 
     def data_to_send(self) -> bytes:
         """What must be written now, and only once: WELCOME and CLOSE frames."""
@@ -259,6 +261,7 @@ class SwitchConnection:
             if other.module == session.module and other.live:
                 other.renewed(now, self._limits.drain_s)
         session.proven(session.terms, now)
+        self._proven += 1
         events.append(SessionLive(session))
 
     def _take_hello(self, frame: Frame, now: float, events: list[Event]) -> None:
@@ -318,9 +321,11 @@ class SwitchConnection:
         events.append(SessionEnded(session, why))
 
     def _remove(self, session: SwitchSession, now: float) -> None:
+        if session.state is not State.OPENING:
+            self._proven -= 1
+            self._unused_since = now
         session.over()
         del self._sessions[session.id]
-        self._unused_since = now
 
     def _drop(self, why: Dropped, now: float, events: list[Event]) -> None:
         events += self.lost(now)

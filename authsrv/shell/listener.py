@@ -71,6 +71,7 @@ class Listener:
         self._connections: set[_Connection] = set()
         self._live: dict[int, tuple[_Connection, SwitchSession]] = {}
         self._last: dict[int, tuple[int, int]] = {}
+        self._parted = trio.Event()  # set when a connection has ended
         self.draining = False
 
     async def serve(self, stream: trio.SocketStream, tls: ssl.SSLContext | None = None) -> None:
@@ -106,6 +107,7 @@ class Listener:
         finally:
             CONNECTIONS.dec()
             self._connections.discard(connection)
+            self._parted.set()
             connection.lost()
 
     # ------------------------------------------------------------------------------------- what a connection asks of the whole
@@ -156,10 +158,13 @@ class Listener:
             if number not in modules or modules[number].revoked:
                 connection.close_session(session)
 
-    def hang_up(self) -> None:
-        """Close every session and let every connection end once its outbox is empty."""
+    async def hang_up(self) -> None:
+        """Close every session, and wait until every connection has written what was left and ended."""
         for connection in list(self._connections):
             connection.hang_up()
+        while self._connections:
+            await self._parted.wait()
+            self._parted = trio.Event()
 
 
 class _Connection:

@@ -34,13 +34,17 @@ class Rules:
     registry: Registry
     ring: KeyRing
 
-    def __init__(self, kek: bytes, changed: Callable[[], None] = lambda: None) -> None:
-        """Open keys with the 32-byte key-encryption key `kek`; `changed` is called after each load."""
+    def __init__(self, kek: bytes) -> None:
+        """Open keys with the 32-byte key-encryption key `kek`."""
         self._kek = kek
-        self._changed = changed
+        self._changed: Callable[[], None] = lambda: None
         self._loading = trio.Lock()
         self._groups: dict[int, bytes] = {}
         self._records: dict[int, ModuleRecord] = {}
+
+    def when_changed(self, act: Callable[[], None]) -> None:
+        """Have `act` called after each further load."""
+        self._changed = act
 
     async def load(self, door: Door) -> None:
         """Load what the database holds now.

@@ -12,7 +12,6 @@ role says the schema.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import json
@@ -31,6 +30,7 @@ import trio
 
 from ledger.shell import embedded
 from ledger.shell.door import FOREIGN, translated
+from ledger.shell.errand import run_errand
 from ledger.shell.migrate import checked_identifier, owner_role, switch_role
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def create_issuer_database(
     """
     passwords = passwords or Passwords.generated()
     try:
-        asyncio.run(_create(admin_dsn, schema, checked_identifier(database), passwords))
+        run_errand(_create(admin_dsn, schema, checked_identifier(database), passwords))
     except FOREIGN as error:
         fault = translated(error)
     else:
@@ -131,27 +131,46 @@ async def open_database(
 
 @asynccontextmanager
 async def _embedded(data_dir: Path, schema: str, *, create: bool) -> AsyncIterator[Database]:
-    terminated = False
-
-    async def end_on_sigterm(scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
-        nonlocal terminated
-        with trio.open_signal_receiver(signal.SIGTERM) as signals:
-            task_status.started()
-            async for _ in signals:
-                terminated = True
-                scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(end_on_sigterm, nursery.cancel_scope)
+    async with _ending_on_sigterm():
         attachment = await trio.to_thread.run_sync(partial(embedded.attach, data_dir, create=create))
         try:
             yield await trio.to_thread.run_sync(_issuer_of, data_dir, attachment, schema, create)
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(attachment.detach)
-            nursery.cancel_scope.cancel()
-    if terminated:
-        signal.raise_signal(signal.SIGTERM)  # nobody listens any more: we end as one who was terminated
+
+
+@asynccontextmanager
+async def _ending_on_sigterm() -> AsyncIterator[None]:
+    """Cancel the body on SIGTERM, and end the process by it once the body has cleaned up.
+
+    A receiver that the body opens itself comes before this one. A system task and no nursery, which would wrap
+    the body's errors in groups.
+    """
+    terminated, ended = False, trio.Event()
+    body, listening = trio.CancelScope(), trio.CancelScope()
+
+    async def listen() -> None:
+        nonlocal terminated
+        with listening, trio.open_signal_receiver(signal.SIGTERM) as signals:
+            ready.set()
+            async for _ in signals:
+                terminated = True
+                body.cancel()
+        ended.set()
+
+    ready = trio.Event()
+    trio.lowlevel.spawn_system_task(listen)
+    await ready.wait()
+    try:
+        with body:
+            yield
+    finally:
+        listening.cancel()
+        with trio.CancelScope(shield=True):
+            await ended.wait()
+        if terminated:
+            signal.raise_signal(signal.SIGTERM)  # by now it does what it did before us
 
 
 def _issuer_of(data_dir: Path, attachment: embedded.Attachment, schema: str, create: bool) -> Database:
@@ -162,6 +181,8 @@ def _issuer_of(data_dir: Path, attachment: embedded.Attachment, schema: str, cre
         passwords = Passwords.generated()
         _write(file, {"schema": checked_identifier(schema), "owner": passwords.owner, "switch": passwords.switch})
     known = json.loads(file.read_text())
+    if create and known["schema"] != schema:
+        raise DatabaseError(f"{data_dir} holds the issuer {known['schema']}; {schema} needs a folder of its own")
     schema, passwords = known["schema"], Passwords(known["owner"], known["switch"])
     if create:
         return create_issuer_database(attachment.admin_dsn, schema, passwords=passwords)
@@ -211,10 +232,8 @@ async def _create(admin_dsn: str, schema: str, database: str, passwords: Passwor
     try:
         for role, password in ((owner, passwords.owner), (switch, passwords.switch)):
             if not await admin.fetchval("select exists (select from pg_roles where rolname = $1)", role):
-                await admin.execute(f"create role {role}")
-            await admin.execute(
-                f"alter role {role} login noinherit nosuperuser nocreatedb nocreaterole password '{_scram(password)}'"
-            )
+                await admin.execute(f"create role {role} login noinherit")
+            await admin.execute(f"alter role {role} password '{_scram(password)}'")
         # Only a member may make a schema for another, and say what its functions' rights start with.
         await admin.execute(f"grant {owner} to current_user")
         if not await admin.fetchval("select exists (select from pg_database where datname = $1)", database):

@@ -57,7 +57,17 @@ COMMIT = "set local statement_timeout = 0; set local lock_timeout = 0; commit"
 class Door:
     """Connections of one database, to be used from Trio."""
 
-    def __init__(self, dsn: str, settings: dict[str, str], connections: int, wait_s: float, connect_s: float) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dsn: str,
+        settings: dict[str, str],
+        *,
+        connections: int,
+        wait_s: float,
+        connect_s: float,
+    ) -> None:
+        self._loop = loop
         self._dsn = dsn
         self._settings = settings
         self._wait_s = wait_s
@@ -79,7 +89,8 @@ class Door:
             raise Unavailable(f"all {self._connections} connections to the database were busy for {self._wait_s} s")
         try:
             with trio.CancelScope(shield=True):
-                result: T = await trio_asyncio.aio_as_trio(self._cross)(work)
+                # Our loop by name: the caller's context may know another one, or none.
+                result: T = await trio_asyncio.aio_as_trio(self._cross, loop=self._loop)(work)
             return result
         finally:
             self._free.release()
@@ -112,16 +123,17 @@ class Door:
         return connection
 
     async def _give_back(self, connection: Connection) -> None:
-        if connection.is_in_transaction() and not connection.is_closed():
+        if not connection.is_closed() and connection.is_in_transaction():
             with contextlib.suppress(*FOREIGN):
                 await connection.execute("rollback", timeout=STATEMENT_TIMEOUT_MS / 1000)
+        if connection.is_closed():
+            return
         if connection.is_in_transaction():
             connection.terminate()
-        if not connection.is_closed():
+        else:
             self._idle.append(connection)
 
-    async def close(self) -> None:
-        """Close all connections; nothing may be running."""
+    async def _close(self) -> None:
         for connection in self._idle:
             with contextlib.suppress(*FOREIGN):
                 await connection.close(timeout=self._connect_s)
@@ -145,7 +157,7 @@ async def open_door(
     """
     settings = {
         "application_name": application,
-        "search_path": f"{schema}, pg_temp",
+        "search_path": schema,
         "default_transaction_isolation": "read committed",
         "lock_timeout": str(LOCK_TIMEOUT_MS),
         "statement_timeout": str(STATEMENT_TIMEOUT_MS),
@@ -157,14 +169,19 @@ async def open_door(
         "timezone": "UTC",
         "jit": "off",
     }
+    failure: Exception | None = None
     async with trio_asyncio.open_loop() as loop:
         loop.set_exception_handler(_note)
-        door = Door(dsn, settings, connections, wait_s, connect_s)
+        door = Door(loop, dsn, settings, connections=connections, wait_s=wait_s, connect_s=connect_s)
         try:
             yield door
+        except Exception as error:  # noqa: BLE001 -- raised below, where the loop's nursery cannot wrap it in a group
+            failure = error
         finally:
             with trio.CancelScope(shield=True):
-                await trio_asyncio.aio_as_trio(door.close)()
+                await trio_asyncio.aio_as_trio(door._close, loop=loop)()  # noqa: SLF001 -- closing is nobody else's
+    if failure is not None:
+        raise failure
 
 
 def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -225,8 +242,6 @@ async def commit(connection: Connection) -> None:
 
 def translated(error: BaseException) -> LedgerFault:
     """An error of the driver or the network in the ledger's words, by its SQLSTATE, with no value of any row."""
-    if isinstance(error, asyncpg.DataError):
-        return BadRow("a value does not fit its type")
     if not isinstance(error, asyncpg.PostgresError):
         return Unavailable(f"the database cannot be reached: {type(error).__name__}")
     state = error.sqlstate or ""
@@ -251,6 +266,7 @@ select current_setting('server_version_num')::int as version,
        coalesce(current_setting('transaction_timeout', true), '0') as transaction_timeout,
        current_user::text as role,
        (select rolsuper from pg_roles where rolname = current_user) as superuser,
+       has_database_privilege(current_database(), 'temporary') as temporary,
        current_schema() as schema,
        coalesce((select pg_has_role(current_user, nspowner, 'member')
                    from pg_namespace where nspname = current_schema()), false) as owner,
@@ -279,6 +295,8 @@ async def check_server(connection: Connection) -> None:
         raise Unfit("transaction_timeout is set and would break a COMMIT off; set it to 0 for this role")
     if facts["superuser"]:
         raise Unfit(f"{facts['role']} is a superuser and could change history; connect as the issuer's switch role")
+    if facts["temporary"]:
+        raise Unfit(f"{facts['role']} may make temporary tables; `authsrv db init` takes that right from everybody")
     if facts["schema"] is None:
         raise Unfit("the issuer's schema is not there; run `authsrv db init`")
     if facts["owner"]:

@@ -29,7 +29,6 @@ Trio in a thread.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import fcntl
@@ -52,8 +51,10 @@ from urllib.parse import quote
 
 import asyncpg
 
+from ledger.shell.errand import run_errand
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MAJOR = 18
 ADMIN = "authsrv_admin"
@@ -64,6 +65,7 @@ SHELF = Path("/var/lib/authsrv-db")  # copies of the binaries for the account; a
 GATE_S = 180.0  # as long as a start may take, and a little more
 START_S = 120.0  # a crash recovery reads up to max_wal_size
 STOP_S = 60.0
+REAP_S = 2.0
 ANSWER_S = 10.0
 SOCKET_PATH_MAX = 103 if sys.platform == "darwin" else 107
 LOG_BYTES_MAX = 16 * 1024 * 1024
@@ -178,10 +180,7 @@ class Attachment:
         Raises `EmbeddedError` if it will not stop.
         """
         with _gate(self._layout):
-            self._users.close()
-            with self._layout.users.open("ab") as users, contextlib.suppress(BlockingIOError):
-                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _stop(self._layout)
+            _leave(self._layout, self._users)
 
 
 def attach(data_dir: Path, *, create: bool = False) -> Attachment:
@@ -190,6 +189,13 @@ def attach(data_dir: Path, *, create: bool = False) -> Attachment:
     `create` makes the folder and the cluster where there are none. Raises `EmbeddedError`.
     """
     layout = Layout(data_dir.resolve())
+    try:
+        return _attach(layout, create=create)
+    except OSError as error:
+        raise EmbeddedError(f"cannot work in {layout.root}: {error.strerror}: {error.filename}") from error
+
+
+def _attach(layout: Layout, *, create: bool) -> Attachment:
     socket = layout.cluster / ".s.PGSQL.5432"
     if len(os.fsencode(socket)) > SOCKET_PATH_MAX:
         raise EmbeddedError(
@@ -202,7 +208,8 @@ def attach(data_dir: Path, *, create: bool = False) -> Attachment:
     _make_folders(layout.root, 0o700 if account is None else 0o711)
     _check_reach(layout.root, account)
     with _gate(layout), contextlib.ExitStack() as undo:
-        users = undo.enter_context(layout.users.open("ab"))
+        users = _lock_file(layout.users)
+        undo.callback(_leave, layout, users)
         fcntl.flock(users, fcntl.LOCK_SH)
         binaries = _binaries(account)
         if not layout.cluster.exists():
@@ -218,7 +225,7 @@ def attach(data_dir: Path, *, create: bool = False) -> Attachment:
 @contextlib.contextmanager
 def _gate(layout: Layout) -> Iterator[None]:
     deadline = time.monotonic() + GATE_S
-    with layout.gate.open("ab") as gate:
+    with _lock_file(layout.gate) as gate:
         while True:
             try:
                 fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -231,6 +238,18 @@ def _gate(layout: Layout) -> Iterator[None]:
                     ) from None
                 time.sleep(0.02)
         yield
+
+
+def _lock_file(path: Path) -> IO[bytes]:
+    # For us alone: whoever can open it can lock it.
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+
+
+def _leave(layout: Layout, users: IO[bytes]) -> None:
+    users.close()
+    with _lock_file(layout.users) as last, contextlib.suppress(BlockingIOError):
+        fcntl.flock(last, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _stop(layout)
 
 
 def _dsn(layout: Layout, user: str, password: str, database: str) -> str:
@@ -481,7 +500,7 @@ def _check_answer(layout: Layout) -> None:
             await connection.close(timeout=ANSWER_S)
 
     try:
-        folder = asyncio.run(data_directory())
+        folder = run_errand(data_directory())
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise EmbeddedError(f"the database server in {layout.root} does not answer: {type(error).__name__}") from error
     if folder != str(layout.cluster):
@@ -495,12 +514,28 @@ def _stop(layout: Layout) -> None:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, order)
-        deadline = time.monotonic() + patience_s
-        while time.monotonic() < deadline:
-            if not _is_postmaster(layout, pid):
-                return
-            time.sleep(0.01)
+        if _within(patience_s, lambda pid=pid: not _is_postmaster(layout, pid)):
+            # It is over; its entry in the process table goes as soon as somebody reaps it, which not each init does.
+            _within(REAP_S, lambda pid=pid: not _exists(pid))
+            return
     raise EmbeddedError(f"the database server {pid} in {layout.root} does not stop; see {layout.log}")
+
+
+def _within(patience_s: float, happened: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + patience_s
+    while not happened():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _pid_lines(layout: Layout) -> list[str]:

@@ -11,7 +11,6 @@ The files say `@schema@` and `@switch_role@`, which are replaced here: nothing e
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,6 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from ledger.faults import Unfit
 from ledger.shell.door import FOREIGN, translated
+from ledger.shell.errand import run_errand
 from ledger.shell.revisions import FOLDER, HEAD
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def run_sql(name: str) -> None:
 def _run(dsn: str, schema: str, work: Callable[[Connection, str], T]) -> T:
     settings = {
         "application_name": "authsrv migrate",
-        "search_path": f"{checked_identifier(schema)}, pg_temp",
+        "search_path": checked_identifier(schema),
         "lock_timeout": str(LOCK_TIMEOUT_MS),
     }
 
@@ -106,7 +106,7 @@ def _run(dsn: str, schema: str, work: Callable[[Connection, str], T]) -> T:
             await engine.dispose()
 
     try:
-        return asyncio.run(run())
+        return run_errand(run())
     except DBAPIError as error:
         fault = translated(error.orig.__cause__ or error) if error.orig else translated(error)
     except FOREIGN as error:

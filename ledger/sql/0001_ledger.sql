@@ -21,7 +21,7 @@
 create table issuer (
     only_row    boolean primary key default true check (only_row),
     number      bigint  not null check (number between 1 and 4294967295),   -- goes into every token
-    name        text    not null,
+    name        text    not null check (length(name) between 1 and 64),           -- heads every receipt
     zone        text    not null,                                            -- IANA: decides the day that finance books on
     currency    integer not null check (currency between 1 and 999),         -- ISO 4217 number
     code        text    not null check (code ~ '^[A-Z]{3}$'),                -- ISO 4217 letters
@@ -38,7 +38,7 @@ insert into registry_version (version) values (1);
 
 create table branches (
     number integer primary key check (number > 0),
-    name   text not null
+    name   text not null check (length(name) between 1 and 64)
 );
 
 create table modules (

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,11 +131,11 @@ def pair(join: Callable[..., Pair]) -> Pair:
 
 
 @pytest.fixture(params=Suite, ids=lambda suite: f"suite {suite.value}")
-def who(request: pytest.FixtureRequest, directory: Modules) -> Iterator[ModuleIdentity]:
+def who(request: pytest.FixtureRequest, directory: Modules) -> ModuleIdentity:
     """An enrolled module, of each suite."""
     enrolled = identity(1001, request.param)
     directory.enroll(enrolled)
-    yield enrolled
+    return enrolled
 
 
 @pytest.fixture
