@@ -1,0 +1,160 @@
+"""One process of the switch, from its start to the end of its drain.
+
+Start: nothing is accepted before the server, the role, the schema and the keys have been looked at. End: on the first SIGTERM or
+SIGINT no connection and no request is taken any more, what was taken is settled and answered, then sessions are closed; all
+within `drain_s`, after which what is left is broken off. Broken off in COMMIT is in doubt, never lost: its module repeats.
+"""
+
+import logging
+import signal
+import ssl
+from dataclasses import dataclass, field
+
+import trio
+from prometheus_client import start_http_server
+
+from authsrv.shell.lanes import Lanes
+from authsrv.shell.listener import Caps, Listener
+from authsrv.shell.reads import READERS, Reads
+from authsrv.shell.rules import Rules
+from ledger.faults import LedgerFault
+from ledger.shell import store
+from ledger.shell.door import Door, check_server, open_door
+from protocol.switch import Limits
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 1024
+MONTHS_S = 3600.0
+SPARE_CONNECTIONS = 2  # for the watcher and the months
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What a switch process is told at its start."""
+
+    host: str = "127.0.0.1"
+    port: int = 7411
+    tls: ssl.SSLContext | None = None
+    lanes: int = 2
+    batch_max: int = 256
+    waiting_max: int = 4096
+    drain_s: float = 10.0
+    limits: Limits = field(default_factory=Limits)
+    caps: Caps = field(default_factory=Caps)
+    metrics: tuple[str, int] | None = None
+
+
+async def run_switch(
+    service: Service,
+    switch_dsn: str,
+    schema: str,
+    kek: bytes,
+    stop: trio.Event,
+    task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `stop` is set and the drain is over; `task_status` tells the addresses that are listened on.
+
+    Raises Unfit for a server, role or schema that must not be worked with, KeyFault for a wrong key-encryption key, OSError
+    where an address cannot be listened on, and the other faults of the ledger where the database does not answer at the start.
+    """
+    connections = service.lanes + READERS + SPARE_CONNECTIONS
+    async with open_door(switch_dsn, schema=schema, connections=connections) as door:
+        await door.run(check_server)
+        await door.run(store.make_months)
+        rules = Rules(kek)
+        await rules.load(door)
+        if service.metrics is not None:
+            start_http_server(service.metrics[1], service.metrics[0])
+        await _Process(service, door, rules).run(stop, task_status)
+
+
+class _Process:
+    """The parts of one process, started and ended in their order."""
+
+    def __init__(self, service: Service, door: Door, rules: Rules) -> None:
+        self._service = service
+        self._door = door
+        self._rules = rules
+        self._lanes = Lanes(
+            door, rules, lanes=service.lanes, batch_max=service.batch_max, waiting_max=service.waiting_max
+        )
+        self._reads = Reads(door, rules, waiting_max=service.waiting_max)
+        self._listener = Listener(rules, self._lanes, self._reads, service.limits, service.caps)
+        self._settled = trio.Event()
+        rules.when_changed(self._listener.revoke)
+
+    async def run(self, stop: trio.Event, task_status: trio.TaskStatus[list[tuple[str, int]]]) -> None:
+        service = self._service
+        listeners = await trio.open_tcp_listeners(service.port, host=service.host, backlog=BACKLOG)
+        async with trio.open_nursery() as working:
+            working.start_soon(self._settle)
+            working.start_soon(self._rules.watch, self._door)
+            working.start_soon(self._make_months)
+            async with trio.open_nursery() as talking:
+                with trio.CancelScope() as accepting:
+                    async with trio.open_nursery() as doorway:
+                        doorway.start_soon(self._accept, listeners, talking)
+                        addresses = [listener.socket.getsockname()[:2] for listener in listeners]
+                        logger.info("listening on %s", ", ".join(f"{host}:{port}" for host, port in addresses))
+                        task_status.started(addresses)
+                        await stop.wait()
+                        accepting.cancel()
+                await self._drain()
+                talking.cancel_scope.cancel()
+            working.cancel_scope.cancel()
+
+    async def _accept(self, listeners: list[trio.SocketListener], talking: trio.Nursery) -> None:
+        async def handle(stream: trio.SocketStream) -> None:
+            await self._listener.serve(stream, self._service.tls)
+
+        await trio.serve_listeners(handle, listeners, handler_nursery=talking)
+
+    async def _settle(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._lanes.run)
+            nursery.start_soon(self._reads.run)
+        self._settled.set()
+
+    async def _drain(self) -> None:
+        logger.info("draining")
+        self._listener.draining = True
+        self._lanes.close()
+        self._reads.close()
+        with trio.move_on_after(self._service.drain_s) as drain:
+            await self._settled.wait()
+            await self._listener.hang_up()
+        if drain.cancelled_caught:
+            logger.warning("not all was settled within %s s; the rest is broken off", self._service.drain_s)
+            self._door.abandon()
+
+    async def _make_months(self) -> None:
+        """Make next month's partitions long before its first name comes."""
+        while True:
+            await trio.sleep(MONTHS_S)
+            try:
+                await self._door.run(store.make_months)
+            except LedgerFault as fault:
+                logger.warning("the coming months could not be made: %s", type(fault).__name__)
+
+
+async def serve_until_signalled(
+    service: Service,
+    switch_dsn: str,
+    schema: str,
+    kek: bytes,
+) -> None:
+    """Serve until SIGTERM or SIGINT, drain, and return; a second signal ends the drain."""
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+
+            async def listen() -> None:
+                async for _ in signals:
+                    if stop.is_set():
+                        nursery.cancel_scope.cancel()
+                    stop.set()
+
+            nursery.start_soon(listen)
+            await run_switch(service, switch_dsn, schema, kek, stop)
+            nursery.cancel_scope.cancel()
