@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from authsrv.ask import Ask
-from authsrv.facts import Decision, Facts, Issuer, Moment, Module
+from authsrv.facts import Decision, Facts, Issuer, Module, Moment
 from authsrv.table import APPROVALS
 from ledger.authorizations import Recorded
 from ledger.cards import Card
@@ -26,7 +26,9 @@ _FLAGS_OF_A_COPY: Final = Flag.REPEAT | Flag.ACCESS_CODE
 _COMMAND_KEYS: Final = {command.value: command.name.lower() for command in Command}
 
 
-def compose(ask: Ask, facts: Facts, decision: Decision, number: int, copy_of: Iterable[bytes] = ()) -> tuple[bytes, ...]:
+def compose(
+    ask: Ask, facts: Facts, decision: Decision, number: int, copy_of: Iterable[bytes] = ()
+) -> tuple[bytes, ...]:
     """The recorded answer to a decided request, page by page, 1,400 bytes each.
 
     Args:
@@ -42,7 +44,10 @@ def compose(ask: Ask, facts: Facts, decision: Decision, number: int, copy_of: It
     paper: dict[str, object] = {}
     if ask_is_reprint(ask) and decision.result in APPROVALS:
         originals = [Response.decode(page) for page in copy_of]
-        columns, code_page = originals[0].columns, originals[0].code_page  # as it was printed, whatever the module has now
+        columns, code_page = (
+            originals[0].columns,
+            originals[0].code_page,
+        )  # as it was printed, whatever the module has now
         text = copied(b"".join(original.text for original in originals), module.language, columns, code_page)
         paper = {"columns": columns, "code_page": code_page}
     else:
@@ -78,7 +83,8 @@ def ask_is_reprint(ask: Ask) -> bool:
 
 
 def late_original(envelope: Envelope, issuer: Issuer, module: Module, tombstone: Recorded) -> bytes:
-    """The decline of a request that was reversed before it came: from the tombstone and the echoed fields alone, so that all copies are one."""
+    """The decline of a request that was reversed before it came: from the tombstone and the echoed fields alone, so
+    that all copies are one."""
     reason = Reason.REVERSED_BEFORE_ARRIVAL
     moment = tombstone.local_at.replace(microsecond=0)
     facts = ReceiptFacts(
@@ -109,8 +115,11 @@ def late_original(envelope: Envelope, issuer: Issuer, module: Module, tombstone:
     )
 
 
-def unrecorded(envelope: Envelope, issuer: Issuer, module: Module, reason: Reason, moment: Moment | None = None) -> bytes:
-    """An answer that leaves no record: 94, an unusable name, 91 and 96; with a receipt where the database told the `moment`."""
+def unrecorded(
+    envelope: Envelope, issuer: Issuer, module: Module, reason: Reason, moment: Moment | None = None
+) -> bytes:
+    """An answer that leaves no record: 94, an unusable name, 91 and 96; with a receipt where the database told the
+    `moment`."""
     text = b""
     if moment is not None:
         facts = ReceiptFacts(

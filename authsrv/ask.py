@@ -1,8 +1,8 @@
 """A request as a lane takes it: everything that can be known of it without the database.
 
 Read first is only what finds a record: frame, module, calendar date. A request that fails there has no usable name; its
-answer is final and not recorded. What else is wrong with it is kept as a FormatError, since a repeat of it must find its
-record before anybody judges it again (law 1).
+answer is final and not recorded. What else is wrong with it is kept as a FormatError, since a repeat of it must find
+its record before anybody judges it again (law 1).
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,15 @@ from authsrv.keys import KeyRing
 from ledger.batch import Lookup
 from ledger.names import Name, read_authorization_number
 from protocol import access_code
-from protocol.messages import Envelope, FormatError, OriginalName, Request, decode_request, identity_bytes, read_envelope
+from protocol.messages import (
+    Envelope,
+    FormatError,
+    OriginalName,
+    Request,
+    decode_request,
+    identity_bytes,
+    read_envelope,
+)
 from protocol.numbers import Command, Reason
 
 
@@ -28,7 +36,8 @@ class Ask:
     code: str | None = field(repr=False)  # the digits; None where none came or the block was malformed
 
     def lookup(self) -> Lookup:
-        """What the database is to look up and lock for it. A reversal's card is its original's: its own is not looked at."""
+        """What the database is to look up and lock for it. A reversal's card is its original's: its own is not looked
+        at."""
         request = self.request
         if isinstance(request, FormatError):
             return Lookup(self.name, None, with_code=False, original=None, original_number=None)
@@ -79,6 +88,7 @@ def _decoded(plain: bytes) -> Request | FormatError:
 
 
 def same_content(ask: Ask, ring: KeyRing, token_key: int, digest_key: int) -> bytes:
-    """The keyed digest of what was asked, under the key versions of the row that it is compared with or written into."""
+    """The keyed digest of what was asked, under the key versions of the row that it is compared with or written
+    into."""
     token = ring.token(ask.envelope.card, token_key) if ask.token is not None else b""
     return ring.digest(identity_bytes(ask.plain, token), digest_key)

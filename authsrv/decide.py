@@ -38,7 +38,8 @@ def in_window(date: dt.date, today: dt.date) -> bool:
 
 
 def recordable(date: dt.date, today: dt.date) -> bool:
-    """Whether a name of this date can be recorded at all: the window and one day more, so that a decline is found again."""
+    """Whether a name of this date can be recorded at all: the window and one day more, so that a decline is found
+    again."""
     return -DAYS_BACK - 1 <= (date - today).days <= DAYS_AHEAD + 1
 
 
@@ -81,7 +82,7 @@ def _by_command(request: Request, facts: Facts) -> Decision:
                     return Decision(Result.APPROVED, card=card)
 
 
-# --------------------------------------------------------------------------------------------------------- who is asking
+# Who is asking
 
 
 def _prove_holder(request: Request, facts: Facts) -> Decision:
@@ -136,7 +137,7 @@ def _admit(request: Request, facts: Facts) -> tuple[Reason, Card | None, Program
     return (Reason.NONE, card, programme) if refusal is None else (refusal, None, None)
 
 
-# ---------------------------------------------------------------------------------------------------- bringing and taking
+# Bringing and taking
 
 
 def _load(request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:
@@ -180,7 +181,7 @@ def _moved(card: Card, postings: tuple[Posting, ...], *, approved: int, undos: t
     return Decision(Result.APPROVED, approved=approved, postings=postings, card=after, undos=undos)
 
 
-# ---------------------------------------------------------------------------------------------------- undoing and telling
+# Undoing and telling
 
 
 def _own(facts: Facts, original: Original) -> bool:
@@ -209,7 +210,9 @@ def _refund(request: Request, facts: Facts) -> Decision:
     if request.amount > original.approved - original.refunded:
         return decline(Reason.REFUND_ABOVE_ORIGINAL)
     back = bring(card.balances, Account.REDEEMED, request.amount)
-    return _moved(card, back, approved=request.amount, undos=(Undo(original.name, reversal=False, amount=request.amount),))
+    return _moved(
+        card, back, approved=request.amount, undos=(Undo(original.name, reversal=False, amount=request.amount),)
+    )
 
 
 def _reverse(request: Request, facts: Facts) -> Decision:
@@ -252,7 +255,8 @@ def _before_load(card: Card, original: Original) -> Card:
 
 
 def _reverse_unknown(request: Request, facts: Facts) -> Decision:
-    """A reversal that came before its original leaves a tombstone under the original's name, where that can still arrive."""
+    """A reversal that came before its original leaves a tombstone under the original's name, where that can still
+    arrive."""
     if not isinstance(request.original, OriginalName):
         return decline(Reason.ORIGINAL_UNKNOWN)
     name = Name(request.module, request.original.date, request.original.sequence)

@@ -104,4 +104,3 @@ class Decision:
 def decline(reason: Reason) -> Decision:
     """The answer that refuses, with the result that the reason refines."""
     return Decision(reason.result, reason)
-

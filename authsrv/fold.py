@@ -61,7 +61,7 @@ class Fold:
             self._entomb(place, ask, decision.tombstone)
         return self._record(ask, facts, decision, serial)
 
-    # ------------------------------------------------------------------------------------------------------------- repeats
+    # Repeats
 
     def _answer_again(self, ask: Ask, recorded: Recorded) -> bytes:
         if recorded.tombstone:
@@ -75,7 +75,7 @@ class Fold:
     def _unrecorded(self, ask: Ask, reason: Reason) -> bytes:
         return unrecorded(ask.envelope, self._registry.issuer, self._module(ask), reason, self._moment)
 
-    # --------------------------------------------------------------------------------------------------------------- facts
+    # Facts
 
     def _module(self, ask: Ask) -> Module:
         return self._registry.modules[ask.name.module]
@@ -115,7 +115,7 @@ class Fold:
             return Code.ABSENT
         return Code.RIGHT if right else Code.WRONG
 
-    # -------------------------------------------------------------------------------------------------------- consequences
+    # Consequences
 
     def _apply(self, ask: Ask, facts: Facts, decision: Decision) -> None:
         if decision.card is not None and decision.card != facts.card:
@@ -158,8 +158,9 @@ class Fold:
         moment = self._moment
         self._recorded[name] = Recorded(True, serial, moment.at, moment.local, None, None, None, None)
         self._originals[name] = Original(
-            name, True, serial, Command.REVERSE, Reason.REVERSED_BEFORE_ARRIVAL.result, self._registry.issuer.currency, None,
-            0, 0, moment.booked_on, None, reversed=True, refunded=0, postings=(), answers=(),
+            name, True, serial, Command.REVERSE, Reason.REVERSED_BEFORE_ARRIVAL.result,
+            self._registry.issuer.currency, None, 0, 0, moment.booked_on, None, reversed=True, refunded=0,
+            postings=(), answers=(),
         )  # fmt: skip
 
     def _record(self, ask: Ask, facts: Facts, decision: Decision, serial: int) -> bytes:
@@ -168,11 +169,13 @@ class Fold:
         copy_of: tuple[bytes, ...] = ()
         if ask_is_reprint(ask) and facts.original is not None:
             copy_of = tuple(
-                self._ring.open(facts.original.name, page, sealed) for page, sealed in enumerate(facts.original.answers, start=1)
+                self._ring.open(facts.original.name, page, sealed)
+                for page, sealed in enumerate(facts.original.answers, start=1)
             )
         pages = compose(ask, facts, decision, serial, copy_of)
         sealed = tuple(
-            self._ring.seal(ask.name, place, page, self._random(NONCE_BYTES)) for place, page in enumerate(pages, start=1)
+            self._ring.seal(ask.name, place, page, self._random(NONCE_BYTES))
+            for place, page in enumerate(pages, start=1)
         )
         token_key, digest_key = self._ring.current(Purpose.TOKEN), self._ring.current(Purpose.DIGEST)
         digest = same_content(ask, self._ring, token_key, digest_key)
@@ -202,11 +205,13 @@ class Fold:
         )
         self.writes.authorizations.append(authorization)
         moment = self._moment
-        self._recorded[ask.name] = Recorded(False, serial, moment.at, moment.local, token_key, digest_key, digest, sealed[0])
+        self._recorded[ask.name] = Recorded(
+            False, serial, moment.at, moment.local, token_key, digest_key, digest, sealed[0]
+        )
         self._originals[ask.name] = Original(
-            ask.name, False, serial, authorization.command, authorization.result, authorization.unit, authorization.card,
-            authorization.requested, authorization.approved, moment.booked_on, authorization.original,
-            reversed=False, refunded=0, postings=decision.postings, answers=sealed,
+            ask.name, False, serial, authorization.command, authorization.result, authorization.unit,
+            authorization.card, authorization.requested, authorization.approved, moment.booked_on,
+            authorization.original, reversed=False, refunded=0, postings=decision.postings, answers=sealed,
         )  # fmt: skip
         return pages[0]
 

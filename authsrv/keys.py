@@ -1,7 +1,8 @@
 """Tokens, verifiers, digests and sealed answers: what the ledger keeps instead of what must not be kept (law 6).
 
 What must hold:
-  * A token or verifier of version n is the one of version n - 1 put through key n, so that both rotate without numbers or codes.
+  * A token or verifier of version n is the one of version n - 1 put through key n, so that both rotate without
+    numbers or codes.
   * A verifier is bound to its card's id: moved to another card's row, it fits no code.
   * A sealed answer is bound to its name and page.
   * Keys leave the ring in no repr. Python cannot wipe them; nothing here claims to.
@@ -74,7 +75,8 @@ def wrap(kek: bytes, purpose: Purpose, owner: int, version: int, key: bytes, non
 
 
 def unwrap(kek: bytes, wrapped: WrappedKey) -> bytes:
-    """The key itself; raises KeyFault if this key-encryption key did not seal it for this purpose, owner and version."""
+    """The key itself; raises KeyFault if this key-encryption key did not seal it for this purpose, owner and
+    version."""
     nonce, sealed = wrapped.sealed[:NONCE_BYTES], wrapped.sealed[NONCE_BYTES:]
     try:
         return AESGCM(kek).decrypt(nonce, sealed, _label(wrapped.purpose, wrapped.owner, wrapped.version))
@@ -100,7 +102,9 @@ class KeyRing:
             if not versions:
                 raise KeyFault(f"the database holds no {purpose} key: make the issuer's keys with `authsrv keys init`")
             self._current[purpose] = max(versions)
-        self._macs = {name: CMAC(AES(key)) for name, key in keys.items() if name[0] in (Purpose.TOKEN, Purpose.VERIFIER)}
+        self._macs = {
+            name: CMAC(AES(key)) for name, key in keys.items() if name[0] in (Purpose.TOKEN, Purpose.VERIFIER)
+        }
         self._digests = {version: key for (purpose, version), key in keys.items() if purpose is Purpose.DIGEST}
         self._records = {version: AESGCM(key) for (purpose, version), key in keys.items() if purpose is Purpose.RECORD}
 
@@ -117,10 +121,13 @@ class KeyRing:
 
     def verifier(self, card_id: int, digits: str, version: int | None = None) -> bytes:
         """The 16 bytes that an access code is compared by."""
-        return self._nested(Purpose.VERIFIER, _VERIFIER_FIRST + card_id.to_bytes(8) + digits.encode(), _VERIFIER_NEXT, version)
+        return self._nested(
+            Purpose.VERIFIER, _VERIFIER_FIRST + card_id.to_bytes(8) + digits.encode(), _VERIFIER_NEXT, version
+        )
 
     def verifies(self, card_id: int | None, verifier: bytes | None, version: int | None, digits: str | None) -> bool:
-        """Whether `digits` is the card's code. An unknown card, a card without a code and a malformed code take the same work."""
+        """Whether `digits` is the card's code. An unknown card, a card without a code and a malformed code take the
+        same work."""
         made = self.verifier(card_id or _NO_CARD, digits or "", version)
         right = hmac.compare_digest(made, verifier or bytes(len(made)))
         return right and card_id is not None and verifier is not None and digits is not None
@@ -133,7 +140,11 @@ class KeyRing:
     def seal(self, name: Name, page: int, answer: bytes, nonce: bytes) -> bytes:
         """A recorded answer for the ledger: version, nonce, and the answer without its trailing zeros, sealed."""
         version = self._current[Purpose.RECORD]
-        return version.to_bytes(2) + nonce + self._records[version].encrypt(nonce, answer.rstrip(b"\0"), _place(name, page))
+        return (
+            version.to_bytes(2)
+            + nonce
+            + self._records[version].encrypt(nonce, answer.rstrip(b"\0"), _place(name, page))
+        )
 
     def open(self, name: Name, page: int, sealed: bytes) -> bytes:
         """The recorded answer, 1,400 bytes; raises KeyFault if it is not this name's and page's, or was changed."""

@@ -1,7 +1,8 @@
-"""What every process keeps in memory of one issuer: the issuer, its modules and its programmes, as of one count of changes.
+"""What every process keeps in memory of one issuer: the issuer, its modules and its programmes, as of one count of
+changes.
 
-It is a frozen snapshot. A batch reads the count under its locks; where that has moved on, nothing is decided: the process
-loads a new snapshot and runs the batch again. So no process ever decides by an old rule (law 8).
+It is a frozen snapshot. A batch reads the count under its locks; where that has moved on, nothing is decided: the
+process loads a new snapshot and runs the batch again. So no process ever decides by an old rule (law 8).
 """
 
 import datetime as dt

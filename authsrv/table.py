@@ -1,7 +1,7 @@
 """Command x state of the card -> may it go on, or why not.
 
-How to read it: a row is a command, a column the state of the card that would change. `None` goes on to the command's own
-checks. A state is the worst that is true of a card: a closed card is not also expired.
+How to read it: a row is a command, a column the state of the card that would change. `None` goes on to the command's
+own checks. A state is the worst that is true of a card: a closed card is not also expired.
 
 Two choices that a clerk asks about. Goods brought back are credited to an expired or blocked card too: the money is the
 holder's, whoever holds the plastic, and a new number can be given. A balance is told for an expired card, so that the
@@ -61,19 +61,20 @@ _ROWS: Final[dict[Command, tuple[Reason | None, ...]]] = {
 }  # fmt: skip
 
 TABLE: Final[dict[tuple[Command, State], Reason | None]] = {
-    (command, state): reason
-    for command, row in _ROWS.items()
-    for state, reason in zip(_STATES, row, strict=True)
+    (command, state): reason for command, row in _ROWS.items() for state, reason in zip(_STATES, row, strict=True)
 }
 
 SERVED: Final = frozenset((*_ROWS, Command.REVERSE, Command.REPRINT))
-"""What this switch decides; any other known command is declined as not built, and echo and page are not decided at all."""
+"""What this switch decides; any other known command is declined as not built, and echo and page are not decided at
+all."""
 
 CARD_SHOWN: Final = frozenset(_ROWS)
-"""What is asked with the card at hand. A reversal may carry a card too, and whatever is wrong with that must not stop it."""
+"""What is asked with the card at hand. A reversal may carry a card too, and whatever is wrong with that must not stop
+it."""
 
 CODE_NEEDED: Final = frozenset((Command.BALANCE, Command.SALE))
-"""Who takes value or learns of it proves to be the holder, on a card with an access code. Bringing value does not need it."""
+"""Who takes value or learns of it proves to be the holder, on a card with an access code. Bringing value does not
+need it."""
 
 NOT_REVERSIBLE: Final = frozenset((Command.RELEASE, Command.REVERSE, Command.REPLACE, Command.CASH_OUT, Command.BLOCK))
 

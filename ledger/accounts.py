@@ -1,7 +1,8 @@
 """The accounts of a card and of the issuer, and what the switch may know of a card's balances.
 
-Signs: a credit raises an account and a debit lowers it, for every account, so that each unit sums to zero. A gift card's
-value is above zero while the issuer owes the holder; `owed` is never above zero, for it is what the holder owes the issuer.
+Signs: a credit raises an account and a debit lowers it, for every account, so that each unit sums to zero. A gift
+card's value is above zero while the issuer owes the holder; `owed` is never above zero, for it is what the holder
+owes the issuer.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from enum import IntEnum
 
 
 class Account(IntEnum):
-    """The kind of an account; with a card and a unit, or a unit alone, it is the account. The numbers stand in the database."""
+    """The kind of an account; with a card and a unit, or a unit alone, it is the account. The numbers stand in the
+    database."""
 
     VALUE = 1
     OWED = 2

@@ -23,7 +23,8 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The authorization that a request refers to, or the tombstone under that name, with what was undone of it since."""
+    """The authorization that a request refers to, or the tombstone under that name, with what was undone of it
+    since."""
 
     name: Name
     tombstone: bool

@@ -11,7 +11,8 @@ from ledger.names import Name
 
 
 class Lookup(NamedTuple):
-    """What one request makes the database look up and lock; an original is given by name or by number, or not at all."""
+    """What one request makes the database look up and lock; an original is given by name or by number, or not at
+    all."""
 
     name: Name
     token: bytes | None

@@ -27,7 +27,8 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A card under its lock; `valid_until` is its last good local day, `loads_today` counts on the booked day `loads_on`."""
+    """A card under its lock; `valid_until` is its last good local day, `loads_today` counts on the booked day
+    `loads_on`."""
 
     id: int
     programme: int

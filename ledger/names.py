@@ -1,9 +1,10 @@
 """The name of a request and the number of an authorization.
 
-The name is what makes a request happen once: the module that asked, the date as the module wrote it, the sequence that it
-counted. It is the key of the ledger, so it is a plain tuple that hashes and sorts.
+The name is what makes a request happen once: the module that asked, the date as the module wrote it, the sequence
+that it counted. It is the key of the ledger, so it is a plain tuple that hashes and sorts.
 
-The number is what people type: twelve digits that say in which month to look and that a mistyped digit does not survive.
+The number is what people type: twelve digits that say in which month to look and that a mistyped digit does not
+survive.
 """
 
 import datetime as dt
@@ -30,7 +31,8 @@ def luhn_digit(digits: str) -> int:
 
 
 def authorization_number(date: dt.date, serial: int) -> int:
-    """The number of the authorization named on `date` with this serial of its month: month from January 2000, serial, Luhn digit."""
+    """The number of the authorization named on `date` with this serial of its month: month from January 2000, serial,
+    Luhn digit."""
     month = (date.year - 2000) * 12 + date.month
     digits = f"{month:03d}{serial:0{SERIAL_DIGITS}d}"
     return int(digits) * 10 + luhn_digit(digits)

@@ -4,8 +4,8 @@ What must hold:
   * Every posting has one side at the card and the other at the issuer, and one amount above zero.
   * Value that comes to a card settles what it owes first, whatever brings it.
   * `spend` never asks for more than is available; its caller has checked, and the database checks again.
-  * `undo` mirrors the recorded postings. What a card can no longer give back goes to its `owed` account, in full: undoing is
-    never refused because the money was spent (law 3).
+  * `undo` mirrors the recorded postings. What a card can no longer give back goes to its `owed` account, in full:
+    undoing is never refused because the money was spent (law 3).
 """
 
 from collections.abc import Iterable

@@ -191,4 +191,8 @@ async def furnish(connection: Any) -> tuple[dict[int, ModuleIdentity], dict[str,
     ring = await load_ring(connection, KEK)
     cards = [(CODED, CODE), (BARE, None), (OTHER, None)]
     ids = await issue_cards(connection, ring, "gift", cards)
-    return {each.module: each for each in identities}, dict(zip((number for number, _ in cards), ids, strict=True)), ring
+    return (
+        {each.module: each for each in identities},
+        dict(zip((number for number, _ in cards), ids, strict=True)),
+        ring,
+    )

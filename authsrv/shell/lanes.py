@@ -1,8 +1,8 @@
 """Lanes: where requests gather and become one transaction.
 
-A lane takes whatever has gathered, without a timer, and settles it as one batch; the next batch gathers meanwhile. Which lane
-a request takes follows from its card, so that requests of one card meet in one batch rather than at its lock. That is for
-speed only: every law holds with requests spread over lanes at random (law 8).
+A lane takes whatever has gathered, without a timer, and settles it as one batch; the next batch gathers meanwhile.
+Which lane a request takes follows from its card, so that requests of one card meet in one batch rather than at its
+lock. That is for speed only: every law holds with requests spread over lanes at random (law 8).
 
 What must hold, whatever breaks (laws 1 and 4):
   * An answer leaves after its commit, or says no more than that this copy did nothing (91, 96).
@@ -63,7 +63,8 @@ class Lanes:
         self._ends = [trio.open_memory_channel[Pending](ceil(waiting_max / lanes)) for _ in range(lanes)]
 
     def offer(self, pending: Pending) -> bool:
-        """Put a request into its lane; False where that is full or closed: overload is answered at once and records nothing."""
+        """Put a request into its lane; False where that is full or closed: overload is answered at once and records
+        nothing."""
         ask = pending.ask
         place = int.from_bytes(ask.token[:2]) if ask.token is not None else ask.name.module
         try:
@@ -93,7 +94,7 @@ class Lanes:
                     break
             await self.settle(batch)
 
-    # ------------------------------------------------------------------------------------------------------------ settling
+    # Settling
 
     async def settle(self, batch: list[Pending]) -> None:
         """Bring each request of a batch to its answer, or to silence."""

@@ -2,8 +2,8 @@
 
 One task a connection reads, and one writes. What must hold:
   * Answers are numbered and sealed when they go into the outbox, in the order in which they leave it.
-  * Every wait has a deadline and every buffer a bound (law 7): a peer that does not read is dropped when its outbox is full
-    or a write makes no progress; one that sends nothing, when its sessions' time is over.
+  * Every wait has a deadline and every buffer a bound (law 7): a peer that does not read is dropped when its outbox
+    is full or a write makes no progress; one that sends nothing, when its sessions' time is over.
   * Nobody harms another: what a connection raises ends that connection alone.
   * A live session displaces the module's older one on another connection; a HELLO alone displaces nothing.
 """
@@ -110,7 +110,7 @@ class Listener:
             self._parted.set()
             connection.lost()
 
-    # ------------------------------------------------------------------------------------- what a connection asks of the whole
+    # What a connection asks of the whole
 
     def may_open(self) -> bool:
         """Whether one more session fits into this process."""
@@ -190,7 +190,7 @@ class _Connection:
                 self._ending = True
                 self._filled.set()
 
-    # ----------------------------------------------------------------------------------------------------- reading and writing
+    # Reading and writing
 
     async def _read(self) -> None:
         while not self._ending:
@@ -242,7 +242,7 @@ class _Connection:
         self._put(self._protocol.close(session, trio.current_time()))
         self._listener.ended(session)
 
-    # ------------------------------------------------------------------------------------------------------------------ events
+    # Events
 
     def _handle(self, events: Iterable[Event], now: float) -> None:
         for event in events:
@@ -280,7 +280,7 @@ class _Connection:
         SILENCES.inc()
         self._protocol.stay_silent(session)
 
-    # --------------------------------------------------------------------------------------------------------------- directory
+    # Directory
 
     def group_key(self, group: int) -> bytes | None:
         return self._listener.rules.group_key(group)

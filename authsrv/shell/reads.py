@@ -1,7 +1,7 @@
 """Requests that are not decided and leave no record: `echo` and `page`.
 
-They have a line of their own, so that a flood of them holds up no lane, and no lane holds up a module that only wants to
-know whether the switch is there.
+They have a line of their own, so that a flood of them holds up no lane, and no lane holds up a module that only wants
+to know whether the switch is there.
 """
 
 import trio
@@ -63,7 +63,11 @@ class Reads:
             return self._refused(pending, Reason.TOO_LATE)
         module = self._rules.registry.modules[ask.name.module]
         if ask.request.command is Command.ECHO:
-            return echo(ask.envelope, module, await self._door.run(lambda connection: store.last_name(connection, module.number)))
+            return echo(
+                ask.envelope,
+                module,
+                await self._door.run(lambda connection: store.last_name(connection, module.number)),
+            )
         return await self._page(pending, ask.request)
 
     async def _page(self, pending: Pending, request: Request) -> bytes:

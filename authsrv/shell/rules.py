@@ -1,7 +1,8 @@
 """The rules in memory: modules, keys and programmes, loaded from the database whenever its count of changes has moved.
 
-A lane that finds the count moved loads before it decides. A watcher loads for those who never come to a lane: a module that
-was revoked must not sign on, and its sessions end, within seconds, on a process that has nothing else to do.
+A lane that finds the count moved loads before it decides. A watcher loads for those who never come to a lane: a
+module that was revoked must not sign on, and its sessions end, within seconds, on a process that has nothing else to
+do.
 """
 
 import logging
@@ -72,7 +73,10 @@ class Rules:
                 row["number"]: ModuleRecord(
                     row["number"],
                     issuer["group_number"],
-                    {version: RootKey(Suite(row["suite"]), key) for version, key in roots.get(row["number"], {}).items()},
+                    {
+                        version: RootKey(Suite(row["suite"]), key)
+                        for version, key in roots.get(row["number"], {}).items()
+                    },
                     row["revoked"],
                 )
                 for row in modules
@@ -122,5 +126,7 @@ def _module(row: asyncpg.Record) -> Module:
 def _programmes(rows: list[asyncpg.Record]) -> dict[int, list[Programme]]:
     programmes: dict[int, list[Programme]] = {}
     for row in rows:
-        programmes.setdefault(row["number"], []).append(load_programme(store.document(row), f"programme {row['name']} version {row['version']} in the database"))
+        programmes.setdefault(row["number"], []).append(
+            load_programme(store.document(row), f"programme {row['name']} version {row['version']} in the database")
+        )
     return programmes

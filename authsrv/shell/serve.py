@@ -1,8 +1,9 @@
 """One process of the switch, from its start to the end of its drain.
 
-Start: nothing is accepted before the server, the role, the schema and the keys have been looked at. End: on the first SIGTERM or
-SIGINT no connection and no request is taken any more, what was taken is settled and answered, then sessions are closed; all
-within `drain_s`, after which what is left is broken off. Broken off in COMMIT is in doubt, never lost: its module repeats.
+Start: nothing is accepted before the server, the role, the schema and the keys have been looked at. End: on the first
+SIGTERM or SIGINT no connection and no request is taken any more, what was taken is settled and answered, then
+sessions are closed; all within `drain_s`, after which what is left is broken off. Broken off in COMMIT is in doubt,
+never lost: its module repeats.
 """
 
 import logging
@@ -55,8 +56,9 @@ async def run_switch(
 ) -> None:
     """Serve until `stop` is set and the drain is over; `task_status` tells the addresses that are listened on.
 
-    Raises Unfit for a server, role or schema that must not be worked with, KeyFault for a wrong key-encryption key, OSError
-    where an address cannot be listened on, and the other faults of the ledger where the database does not answer at the start.
+    Raises Unfit for a server, role or schema that must not be worked with, KeyFault for a wrong key-encryption key,
+    OSError where an address cannot be listened on, and the other faults of the ledger where the database does not
+    answer at the start.
     """
     connections = service.lanes + READERS + SPARE_CONNECTIONS
     async with open_door(switch_dsn, schema=schema, connections=connections) as door:

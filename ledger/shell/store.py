@@ -1,8 +1,9 @@
 """The store: a batch's two statements, and the few reads of the switch, each one call of the SQL API.
 
-`transact` is the whole transaction of a batch. It runs on the asyncio side of the door, in one crossing: gather, decide,
-record, commit. Deciding is the caller's pure function, called between the locks and the writes. A batch that records nothing
-still commits, and has its COMMIT wait like any other: what it answers from may be visible and not yet safe.
+`transact` is the whole transaction of a batch. It runs on the asyncio side of the door, in one crossing: gather,
+decide, record, commit. Deciding is the caller's pure function, called between the locks and the writes. A batch that
+records nothing still commits, and has its COMMIT wait like any other: what it answers from may be visible and not yet
+safe.
 
 Rows are turned into the ledger's types here and nowhere else.
 """
@@ -31,7 +32,8 @@ _RECORD = f"select record({', '.join(f'${place}' for place in range(1, _RECORD_C
 def transact(
     lookups: Sequence[Lookup], decide: Callable[[Gathered], tuple[T, Writes]]
 ) -> Callable[[Connection], Awaitable[T]]:
-    """The work of one batch, to be given to `Door.run`: gather, `decide`, record, commit, and then what `decide` answered.
+    """The work of one batch, to be given to `Door.run`: gather, `decide`, record, commit, and then what `decide`
+    answered.
 
     Whatever `decide` raises rolls the transaction back and passes. Raises the classes of `ledger.faults`.
     """
@@ -52,7 +54,7 @@ def transact(
     return work
 
 
-# ------------------------------------------------------------------------------------------------------------------- gather
+# Gather
 
 
 def _lookup_columns(lookups: Sequence[Lookup]) -> tuple[list[Any], ...]:
@@ -128,7 +130,7 @@ def _original(item: asyncpg.Record) -> Original:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------------- record
+# Record
 
 
 def _record_columns(row: asyncpg.Record, writes: Writes) -> list[Any]:
@@ -193,7 +195,7 @@ def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
     return turned or [[] for _ in range(width)]
 
 
-# -------------------------------------------------------------------------------------------------------------- other reads
+# Other reads
 
 
 async def last_name(connection: Connection, module: int) -> Name | None:
