@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -66,6 +66,8 @@ class Modules:
 @dataclass
 class Pair:
     """Both ends of one connection; `now` is the clock of both."""
+
+    ANSWER: ClassVar = ANSWER
 
     directory: Modules
     limits: Limits
