@@ -45,6 +45,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -514,9 +515,9 @@ def _stop(layout: Layout) -> None:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, order)
-        if _within(patience_s, lambda pid=pid: not _is_postmaster(layout, pid)):
+        if _within(patience_s, partial(_is_over, layout, pid)):
             # It is over; its entry in the process table goes as soon as somebody reaps it, which not each init does.
-            _within(REAP_S, lambda pid=pid: not _exists(pid))
+            _within(REAP_S, partial(_is_reaped, pid))
             return
     raise EmbeddedError(f"the database server {pid} in {layout.root} does not stop; see {layout.log}")
 
@@ -530,12 +531,16 @@ def _within(patience_s: float, happened: Callable[[], bool]) -> bool:
     return True
 
 
-def _exists(pid: int) -> bool:
+def _is_over(layout: Layout, pid: int) -> bool:
+    return not _is_postmaster(layout, pid)
+
+
+def _is_reaped(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _pid_lines(layout: Layout) -> list[str]:
