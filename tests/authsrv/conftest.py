@@ -1,19 +1,23 @@
-"""The furnished shop of `shop.py`, over a fresh database for each test."""
+"""The furnished shop of `shop.py`, over a fresh database for each test, and switches that serve it over sockets."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from shop import KEK, Shop, as_owner, furnish
+import trio
+from running_switch import LOADED, SECRETS, Switch
+from shop import KEK, OTHER, TILLS, Shop, as_owner, furnish
 
 from authsrv.shell.lanes import Lanes
 from authsrv.shell.rules import Rules
+from authsrv.shell.serve import Service, run_switch
 from ledger.shell import store
 from ledger.shell.door import open_door
+from protocol.numbers import Command, Result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 
 @pytest.fixture
@@ -27,3 +31,52 @@ async def shop(issuer: Any) -> AsyncIterator[Shop]:
         await shop.rules.load(door)
         shop.lanes = Lanes(door, shop.rules, lanes=2, batch_max=256, waiting_max=1024)
         yield shop
+
+
+@pytest.fixture
+async def start(
+    shop: Shop,
+    nursery: trio.Nursery,
+    log_tells_nothing: None,  # noqa: ARG001 - for what it checks at the end
+) -> AsyncIterator[Callable[..., Awaitable[Switch]]]:
+    """Start switches on the shop; each ends by its own drain when the test is over."""
+    running: list[Switch] = []
+
+    async def start(switch_dsn: str = shop.switch_dsn, **settings: Any) -> Switch:
+        service = Service(port=0, **{"drain_s": 3.0} | settings)
+        stop, over = trio.Event(), trio.Event()
+
+        async def run(task_status: trio.TaskStatus[list[tuple[str, int]]]) -> None:
+            await run_switch(service, switch_dsn, shop.schema, KEK, stop, task_status)
+            over.set()
+
+        [address] = await nursery.start(run)
+        running.append(Switch(shop, address, stop, over))
+        return running[-1]
+
+    yield start
+    for switch in running:
+        switch.stop.set()
+        with trio.fail_after(10):
+            await switch.over.wait()
+
+
+@pytest.fixture
+async def switch(start: Callable[..., Awaitable[Switch]]) -> Switch:
+    """A switch with its defaults, and a card in the shop that has been sold."""
+    switch = await start()
+    async with switch.caller(TILLS[1]) as caller:
+        assert (await caller.ask(Command.ACTIVATE, card=OTHER, amount=LOADED * 6)).result == Result.APPROVED
+    return switch
+
+
+@pytest.fixture
+def log_tells_nothing(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No card number, access code or amount is ever logged."""
+    caplog.set_level("DEBUG")
+    yield
+    logged = "\n".join(
+        record.getMessage() for when in ("setup", "call", "teardown") for record in caplog.get_records(when)
+    )
+    assert "listening on" in logged
+    assert not SECRETS.search(logged)
