@@ -7,6 +7,7 @@ never lost: its module repeats.
 """
 
 import logging
+import resource
 import signal
 import ssl
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ from authsrv.shell.lanes import Lanes
 from authsrv.shell.listener import Caps, Listener
 from authsrv.shell.reads import READERS, Reads
 from authsrv.shell.rules import Rules
+from authsrv.shell.settings import Settings, SettingsError
 from ledger.faults import LedgerFault
 from ledger.shell import store
+from ledger.shell.database import open_database
 from ledger.shell.door import Door, check_server, open_door
 from protocol.switch import Limits
 
@@ -138,6 +141,48 @@ class _Process:
                 await self._door.run(store.make_months)
             except LedgerFault as fault:
                 logger.warning("the coming months could not be made: %s", type(fault).__name__)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve as the settings say until SIGTERM or SIGINT; raises what `run_switch`, the database and the key file do."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold every key
+    async with open_database(**settings.place) as database:
+        await serve_until_signalled(
+            service_of(settings), database.switch_dsn, database.schema, settings.key_encryption_key()
+        )
+
+
+def service_of(settings: Settings) -> Service:
+    """What the settings mean for a process. Raises SettingsError for certificates that cannot be used."""
+    return Service(
+        host=settings.listen.host,
+        port=settings.listen.port,
+        tls=_tls(settings),
+        lanes=settings.lanes,
+        batch_max=settings.batch_max,
+        waiting_max=settings.waiting_max,
+        drain_s=settings.drain_s,
+        caps=Caps(settings.connections_max, settings.sessions_max),
+        metrics=(settings.metrics.host, settings.metrics.port) if settings.metrics else None,
+    )
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+        if settings.tls_client_ca is not None:
+            context.load_verify_locations(settings.tls_client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(
+            f"tls_certificate, tls_key or tls_client_ca cannot be used ({error.strerror or error}); give PEM files "
+            "that belong together"
+        ) from None
+    return context
 
 
 async def serve_until_signalled(
