@@ -19,7 +19,7 @@ _START = struct.Struct(">HBB")
 SESSION: Final = slice(_HEADER["session"].at, _HEADER["session"].end)
 _COUNTER = slice(_HEADER["counter"].at, _HEADER["counter"].end)
 HEADER_BYTES: Final = _HEADER.size
-_LENGTH_BYTES: Final = _HEADER["length"].size
+LENGTH_BYTES: Final = _HEADER["length"].size
 SESSION_BYTES: Final = _HEADER["session"].size
 
 
@@ -49,7 +49,7 @@ class Frame:
 
 def header(type: FrameType, session: bytes, counter: int) -> bytes:  # noqa: A002 - the wire's own word
     """The 20 bytes that a frame begins with."""
-    length = FRAME_BYTES[type] - _LENGTH_BYTES
+    length = FRAME_BYTES[type] - LENGTH_BYTES
     return _HEADER.pack(
         {"length": length, "version": VERSION, "type": type.value, "session": session, "counter": counter}
     )
@@ -78,7 +78,7 @@ class Splitter:
             while len(self._buffer) - at >= _START.size:
                 length, version, number = _START.unpack_from(self._buffer, at)
                 frame_type, size = self._types.get(number, (None, 0))
-                if frame_type is None or version != VERSION or length != size - _LENGTH_BYTES:
+                if frame_type is None or version != VERSION or length != size - LENGTH_BYTES:
                     raise FramingError
                 if len(self._buffer) - at < size:
                     return

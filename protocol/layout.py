@@ -129,6 +129,14 @@ AREAS: Final[dict[Command, tuple[Any, ...]]] = {
 }
 
 
+def areas() -> dict[tuple[Command, ...], Struct]:
+    """The declarations of the areas, each once, by the commands that share it."""
+    return {
+        tuple(command for command, area in AREAS.items() if area is shared): Struct(*shared)
+        for shared in AREAS.values()
+    }
+
+
 def request(command: Command | None) -> Struct:
     """The declaration of a command's request, 320 bytes; without a command, of what all have in common."""
     if command is None:
