@@ -37,6 +37,19 @@ def default_file(data_dir: Path) -> Path:
     return data_dir / FILE
 
 
+def file_in_use(
+    *, key_file: Path | None = None, data_dir: Path | None = None, environment: Mapping[str, str] = os.environ
+) -> Path | None:
+    """The key file that `load_key` would read; None where the key comes from elsewhere, or from nowhere."""
+    if _credential(environment) is not None:
+        return None
+    if key_file is not None:
+        return key_file
+    if VARIABLE in environment or data_dir is None:
+        return None
+    return default_file(data_dir)
+
+
 def load_key(
     *, key_file: Path | None = None, data_dir: Path | None = None, environment: Mapping[str, str] = os.environ
 ) -> bytes:
@@ -51,15 +64,14 @@ def load_key(
         KeyFileError: where there is none, or the first one found may not be used.
 
     """
-    folder = environment.get("CREDENTIALS_DIRECTORY")
-    if folder is not None and (credential := Path(folder) / CREDENTIAL).exists():
+    credential = _credential(environment)
+    if credential is not None:
         return _key(_read_credential(credential), f"the credential {credential}")
-    if key_file is not None:
-        return read_key_file(key_file)
+    file = file_in_use(key_file=key_file, data_dir=data_dir, environment=environment)
+    if file is not None:
+        return read_key_file(file)
     if VARIABLE in environment:
         return _key(os.fsencode(environment[VARIABLE]), f"the variable {VARIABLE}")
-    if data_dir is not None:
-        return read_key_file(default_file(data_dir))
     raise KeyFileError(
         "there is no key-encryption key: give --key-file FILE with the one that `authsrv keys init` made, "
         f"or the credential {CREDENTIAL}"
@@ -114,6 +126,12 @@ def make_key_file(path: Path, key: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _credential(environment: Mapping[str, str]) -> Path | None:
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    credential = Path(folder) / CREDENTIAL if folder else None
+    return credential if credential is not None and credential.exists() else None
 
 
 def _read_credential(path: Path) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from authsrv.shell.key_file import KeyFileError, default_file, load_key, make_key_file, read_key_file
+from authsrv.shell.key_file import KeyFileError, file_in_use, load_key, make_key_file, read_key_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def test_the_first_place_that_has_a_key_decides(tmp_path: Path) -> None:
     (credentials / "authsrv.kek").write_text(KEYS[0].hex())
     named = tmp_path / "named"
     make_key_file(named, KEYS[1])
-    make_key_file(default_file(data), KEYS[3])
+    make_key_file(data / "kek", KEYS[3])
     variable = {"AUTHSRV_KEK": KEYS[2].hex()}
     credential = {"CREDENTIALS_DIRECTORY": str(credentials)}
 
@@ -49,9 +49,21 @@ def test_the_first_place_that_has_a_key_decides(tmp_path: Path) -> None:
     assert load_key(data_dir=data, environment={"CREDENTIALS_DIRECTORY": str(tmp_path)}) == KEYS[3]
 
 
+def test_the_file_to_make_is_the_one_that_would_be_read(tmp_path: Path) -> None:
+    """A credential or a variable needs none; else it is the named one before the data folder's."""
+    named = tmp_path / "named"
+    (tmp_path / "authsrv.kek").write_text(KEYS[0].hex())
+    variable = {"AUTHSRV_KEK": KEYS[2].hex()}
+    assert file_in_use(key_file=named, environment={"CREDENTIALS_DIRECTORY": str(tmp_path)}) is None
+    assert file_in_use(key_file=named, data_dir=tmp_path, environment=variable) == named
+    assert file_in_use(data_dir=tmp_path, environment=variable) is None
+    assert file_in_use(data_dir=tmp_path, environment={}) == tmp_path / "kek"
+    assert file_in_use(environment={}) is None
+
+
 def test_a_bad_key_is_not_passed_over_for_a_good_one(tmp_path: Path) -> None:
     """Working with another key than was named would be worse than not working."""
-    make_key_file(default_file(tmp_path), KEYS[3])
+    make_key_file(tmp_path / "kek", KEYS[3])
     with pytest.raises(KeyFileError, match="AUTHSRV_KEK"):
         load_key(data_dir=tmp_path, environment={"AUTHSRV_KEK": "12"})
 

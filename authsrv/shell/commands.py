@@ -1,0 +1,442 @@
+"""What an operator's commands do: open the database, do one thing in one transaction, and report it.
+
+They work as the issuer's owner, beside a running switch, which notices what they change at its next batch. What they
+refuse, they refuse with an exception whose text is for the operator; none of them holds a number, a code or a key.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
+from decimal import Decimal
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import trio
+
+from authsrv.card_number import card_number, serials
+from authsrv.keys import CARD_BYTES, KEY_BYTES, Purpose
+from authsrv.shell import enrolment, key_file
+from authsrv.shell import seed as seeding
+from authsrv.shell.enrolment import EnrolmentError, ModuleTraits, Random
+from authsrv.shell.kit import KitCard, new_kit
+from authsrv.shell.report import Report
+from authsrv.shell.settings import Settings, SettingsError
+from ledger.cards import CardStatus
+from ledger.faults import Unfit
+from ledger.shell.database import open_database
+from ledger.shell.door import Connection, commit, open_door
+from ledger.shell.migrate import migrate, status
+from ledger.shell.revisions import HEAD
+from loyalty.source import parse_programme
+from protocol.numbers import VERSION, Command
+from protocol.signon import ModuleIdentity
+
+T = TypeVar("T")
+
+MOVEMENTS_SHOWN: Final = 10
+
+
+async def as_owner(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Run `work` in one transaction, as the owner of the issuer's schema, and return what it returns."""
+
+    async def whole(connection: Connection) -> T:
+        await connection.execute("begin")
+        await connection.execute("set local statement_timeout = 0")  # a person waits, and can break it off
+        await _check_revision(connection)
+        result = await work(connection)
+        await commit(connection)
+        return result
+
+    async with (
+        open_database(**settings.place) as database,
+        open_door(
+            database.owner_dsn, schema=database.schema, connections=1, connect_s=10.0, application="authsrv desk"
+        ) as door,
+    ):
+        return await door.run(whole)
+
+
+async def _check_revision(connection: Connection) -> None:
+    migrated = await connection.fetchval("select to_regclass('schema_version') is not null")
+    revision = await connection.fetchval("select version_num from schema_version") if migrated else None
+    if revision != HEAD:
+        raise Unfit(f"the schema is at revision {revision}, this program works with {HEAD}; run `authsrv db migrate`")
+
+
+# The database
+
+
+async def init_database(
+    settings: Settings, *, name: str | None, zone: str, currency: str, number: int, group: int, dsns: Path | None
+) -> Report:
+    """Make database, roles and schema, migrate, and say whose they are if `name` is given; what is there stays.
+
+    `dsns` is where the DSNs of the two roles are written, which no data folder keeps for a server of one's own.
+    """
+    if settings.database is not None and dsns is None:
+        raise SettingsError(
+            "--dsns is not given; name a new file for the DSNs of the two roles, whose passwords are shown nowhere else"
+        )
+    async with open_database(**settings.place, create=True) as database:
+        if dsns is not None:
+            _write_new(dsns, json.dumps({"owner": database.owner_dsn, "switch": database.switch_dsn}, indent=1) + "\n")
+        await trio.to_thread.run_sync(migrate, database.owner_dsn, database.schema)
+        if name is not None:
+            async with open_door(database.owner_dsn, schema=database.schema, connections=1) as door:
+                await door.run(
+                    lambda connection: enrolment.create_issuer(
+                        connection, number, name, zone=zone, code=currency, group=group
+                    )
+                )
+    return Report(
+        {"schema": database.schema, "revision": HEAD, "issuer": name},
+        (
+            f"schema {database.schema} is at revision {HEAD}",
+            f"issuer {number}, {name}" if name else "no issuer was named; run this again with --issuer NAME",
+        ),
+    )
+
+
+async def migrate_database(settings: Settings) -> Report:
+    """Bring the schema up to the newest revision."""
+    async with open_database(**settings.place) as database:
+        before, _ = await trio.to_thread.run_sync(status, database.owner_dsn, database.schema)
+        await trio.to_thread.run_sync(migrate, database.owner_dsn, database.schema)
+    return Report(
+        {"schema": database.schema, "before": before, "revision": HEAD},
+        (f"schema {database.schema}: revision {before or 'none'} before, {HEAD} now",),
+    )
+
+
+async def database_status(settings: Settings) -> Report:
+    """Tell revisions, server, issuer, and how much is set up; as the owner or as the switch."""
+    async with open_database(**settings.place) as database:
+        dsn = database.owner or database.switch_dsn
+        revision, newest = await trio.to_thread.run_sync(status, dsn, database.schema)
+        known: dict[str, str | int | None] = {"issuer": None, "modules": 0, "keys": 0, "programmes": 0}
+        if revision == newest:
+            async with open_door(dsn, schema=database.schema, connections=1) as door:
+                row = await door.run(
+                    lambda connection: connection.fetchrow(
+                        """select current_setting('server_version') as server,
+                                  (select name from switch_issuer) as issuer,
+                                  (select count(*) from switch_modules) as modules,
+                                  (select count(*) from switch_keys) as keys,
+                                  (select count(distinct number) from switch_programmes) as programmes"""
+                    )
+                )
+            known |= dict(row or {})
+    values = {"schema": database.schema, "revision": revision, "newest": newest, **known}
+    return Report(values, tuple(f"{key:<11}{'none' if value is None else value}" for key, value in values.items()))
+
+
+# Keys, programmes, branches
+
+
+async def init_keys(settings: Settings, random: Random) -> Report:
+    """Make the issuer's keys, and the key-encryption key if it is to lie in a file that is not there yet."""
+    file = key_file.file_in_use(key_file=settings.key_file, data_dir=settings.data_dir)
+    made = None if file is None or file.exists() else file
+
+    async def work(connection: Connection) -> None:
+        if made is not None:
+            if await connection.fetchval("select exists (select from keys)"):
+                raise EnrolmentError(f"the issuer's keys are made already, and {made} is not there; bring it back")
+            key_file.make_key_file(made, random(KEY_BYTES))
+        await enrolment.init_keys(connection, settings.key_encryption_key(), random)
+
+    await as_owner(settings, work)
+    return Report(
+        {"key_file": None if made is None else str(made)},
+        (
+            "the issuer's keys are made",
+            *([] if made is None else [f"the key that wraps them is in {made}; put a copy of it into a safe"]),
+        ),
+    )
+
+
+async def load_programme(settings: Settings, file: Path) -> Report:
+    """Load a programme, or a further version of one, from TOML."""
+    programme = parse_programme(_text(file), str(file))
+    number = await as_owner(settings, lambda connection: enrolment.add_programme(connection, programme))
+    return Report(
+        {
+            "number": number,
+            "name": programme.name,
+            "version": programme.version,
+            "effective_from": programme.effective_from.isoformat(),
+        },
+        (f"programme {programme.name}, version {programme.version}, from {programme.effective_from} on",),
+    )
+
+
+async def add_branch(settings: Settings, number: int, name: str) -> Report:
+    """Add a place of sale."""
+    await as_owner(settings, lambda connection: enrolment.add_branch(connection, number, name))
+    return Report({"number": number, "name": name}, (f"branch {number}, {name}",))
+
+
+# Modules
+
+
+async def enroll_module(
+    settings: Settings,
+    module: tuple[int, int, str],
+    *,
+    traits: ModuleTraits,
+    kit: Path | None,
+    show_key: bool,
+    random: Random,
+) -> Report:
+    """Enrol a module, given as number, branch and name.
+
+    Its keys go into a new kit file, and onto the screen only if that is asked for.
+    """
+    if kit is None and not show_key:
+        raise SettingsError("--kit is not given; name a new file for the module's keys, or see them with --show-key")
+    kek = settings.key_encryption_key()
+    number, branch, name = module
+    with nullcontext() if kit is None else new_kit(kit) as out:
+
+        async def work(connection: Connection) -> ModuleIdentity:
+            identity = await enrolment.enroll_module(connection, kek, module, traits=traits, random=random)
+            if out is not None:
+                out.begin(settings.listen, *await _currency(connection), [(identity, branch)])
+                out.end()
+            return identity
+
+        identity = await as_owner(settings, work)
+    keys = identity.to_json() if show_key else None
+    return Report(
+        {"module": number, "branch": branch, "name": name, "kit": None if kit is None else str(kit), "keys": keys},
+        (
+            f"module {number}, {name}, at branch {branch}",
+            *([] if kit is None else [f"its keys are in {kit}; bring them to the module and delete the file"]),
+            *([] if keys is None else [f"{key} {value}" for key, value in keys.items()]),
+        ),
+    )
+
+
+async def list_modules(settings: Settings) -> Report:
+    """All modules of the issuer."""
+    rows = await as_owner(
+        settings,
+        lambda connection: connection.fetch(
+            """select number, name, branch, branch_name, suite, desk, revoked,
+                      (select max(version) from keys where purpose = 'module' and owner = number) as generation
+                 from switch_modules order by number"""
+        ),
+    )
+    return Report(
+        {"modules": [dict(row) for row in rows]},
+        tuple(
+            f"{row['number']:>10}  {row['name']:<20}  branch {row['branch']}, {row['branch_name']}"
+            f"{', desk' if row['desk'] else ''}{', revoked' if row['revoked'] else ''}"
+            for row in rows
+        ),
+    )
+
+
+async def _currency(connection: Connection) -> tuple[int, int]:
+    row = await connection.fetchrow("select currency, exponent from issuer")
+    if row is None:
+        raise EnrolmentError("this database has no issuer; make one with `authsrv db init --issuer NAME`")
+    return row["currency"], row["exponent"]
+
+
+# Cards
+
+
+def read_numbers(file: Path) -> list[tuple[str, str | None]]:
+    """Card numbers from a file (`-`: standard input), one a line, each with its access code behind it if it has one."""
+    cards: list[tuple[str, str | None]] = []
+    for place, line in enumerate(_text(file).splitlines(), start=1):
+        match line.split():
+            case []:
+                pass
+            case [number]:
+                cards.append((number, None))
+            case [number, code]:
+                cards.append((number, code))
+            case _:
+                raise EnrolmentError(f"line {place} of {file} is not a number, or a number and an access code")
+    return cards
+
+
+def draw_cards(prefix: str, count: int, *, coded: bool, random: Random) -> list[tuple[str, str | None]]:
+    """So many new numbers under a prefix, none of which tells another, with access codes of four digits if `coded`."""
+    space = serials(prefix)
+    if count > space // 1000:
+        raise EnrolmentError(f"{count} numbers under {prefix} would be easy to guess; give a shorter prefix")
+    drawn: set[int] = set()
+    while len(drawn) < count:
+        drawn.add(int.from_bytes(random(16)) % space)
+    return [
+        (card_number(prefix, serial), f"{int.from_bytes(random(16)) % 10_000:04d}" if coded else None)
+        for serial in drawn
+    ]
+
+
+async def issue_cards(settings: Settings, programme: str, cards: Sequence[tuple[str, str | None]], kit: Path) -> Report:
+    """Issue cards of a programme; what their holders must get goes into a new kit file."""
+    kek = settings.key_encryption_key()
+    with new_kit(kit) as out:
+
+        async def work(connection: Connection) -> None:
+            ring = await enrolment.load_ring(connection, kek)
+            await enrolment.issue_cards(connection, ring, programme, cards)
+            out.begin(settings.listen, *await _currency(connection))
+            out.cards(KitCard(number, code, programme) for number, code in cards)
+            out.end()
+
+        await as_owner(settings, work)
+    return Report(
+        {"programme": programme, "cards": len(cards), "kit": str(kit)},
+        (f"{len(cards)} cards of {programme} are issued; their numbers and codes are in {kit}",),
+    )
+
+
+async def show_card(settings: Settings, number: str) -> Report:
+    """What the ledger knows of a card: programme, status, balances, and what moved its value last."""
+    kek = settings.key_encryption_key()
+
+    async def work(connection: Connection) -> dict[str, Any]:
+        ring = await enrolment.load_ring(connection, kek)
+        wire = number.encode("ascii", "replace").ljust(CARD_BYTES, b"\0")
+        tokens = [ring.token(wire, version) for version in range(1, ring.current(Purpose.TOKEN) + 1)]
+        card = await connection.fetchrow(_CARD, tokens)
+        if card is None:
+            raise EnrolmentError("there is no such card")
+        accounts = await connection.fetch(_ACCOUNTS, card["id"])
+        movements = await connection.fetch(_MOVEMENTS, card["id"], MOVEMENTS_SHOWN)
+        return {
+            "number": f"*{number[-4:]}",
+            "live": card["live"],
+            "programme": card["programme"],
+            "status": CardStatus(card["status"]).name.lower(),
+            "access_code": card["coded"],
+            "failures": card["failures"],
+            "valid_until": None if card["valid_until"] is None else card["valid_until"].isoformat(),
+            "currency": card["currency"],
+            "exponent": card["exponent"],
+            "balances": {account["name"]: account["balance"] for account in accounts},
+            "authorizations": [
+                {
+                    "number": f"{row['number']:012d}",
+                    "decided_at": row["decided_at"].isoformat(timespec="seconds"),
+                    "module": row["module"],
+                    "command": Command(row["command"]).name.lower(),
+                    "result": row["result"],
+                    "approved": row["approved"],
+                }
+                for row in movements
+            ],
+        }
+
+    shown = await as_owner(settings, work)
+
+    def money(minor: int) -> str:
+        return f"{Decimal(minor).scaleb(-shown['exponent']):.{shown['exponent']}f} {shown['currency']}"
+
+    return Report(
+        shown,
+        (
+            f"card {shown['number']}{'' if shown['live'] else ', replaced'}, {shown['programme']}, {shown['status']}",
+            f"access code: {'yes' if shown['access_code'] else 'no'}, wrong in a row: {shown['failures']}",
+            f"valid until: {shown['valid_until'] or 'no end'}",
+            *(f"{name}: {money(balance)}" for name, balance in shown["balances"].items()),
+            *(
+                f"{row['number']}  {row['decided_at']}  {row['command']:<10}  {row['result']:02d}  "
+                f"{money(row['approved'])}"
+                for row in shown["authorizations"]
+            ),
+        ),
+    )
+
+
+_CARD: Final = """
+    select c.id, n.live, p.name as programme, c.status, c.verifier is not null as coded, c.valid_until,
+           coalesce(t.failures, 0) as failures, i.code as currency, i.exponent
+      from card_numbers n join cards c on c.id = n.card join programmes p on p.number = c.programme
+      left join tries t on t.token = n.token, issuer i
+     where n.token = any ($1)
+"""
+_ACCOUNTS: Final = """
+    select k.name, a.balance from accounts a join account_kinds k using (kind) where a.card = $1 order by kind, unit
+"""
+# By way of the postings: authorizations have no index by card, which would cost the switch more than it is worth here.
+_MOVEMENTS: Final = """
+    select a.number, a.decided_at, a.module, a.command, a.result, a.approved
+      from (select distinct module, date, sequence, decided_at from postings where card = $1
+             order by decided_at desc limit $2) p,
+           lateral (select * from authorizations
+                     where module = p.module and date = p.date and sequence = p.sequence offset 0) a
+     order by a.decided_at desc
+"""
+
+
+async def seed(
+    settings: Settings, *, cards: int, modules: int, kit: Path, random: Random, progress: Callable[[int], None]
+) -> Report:
+    """Fill a new issuer with modules and cards, all in one transaction."""
+    kek = settings.key_encryption_key()
+    with new_kit(kit) as out:
+
+        async def work(connection: Connection) -> None:
+            ring = await enrolment.load_ring(connection, kek)
+            await seeding.seed(
+                connection,
+                kek,
+                ring,
+                out,
+                address=settings.listen,
+                cards=cards,
+                modules=modules,
+                random=random,
+                progress=progress,
+            )
+
+        await as_owner(settings, work)
+    return Report(
+        {"cards": cards, "modules": modules, "kit": str(kit)},
+        (f"{modules} modules and {cards} cards are made; keys, numbers and codes are in {kit}",),
+    )
+
+
+# The program
+
+
+def tell_version() -> Report:
+    """What this program is, and what it works with."""
+    try:
+        program = installed_version("authsrv")
+    except PackageNotFoundError:
+        program = "not installed"
+    return Report(
+        {"version": program, "wire": VERSION, "schema": HEAD},
+        (f"authsrv {program}, wire version {VERSION}, schema revision {HEAD}",),
+    )
+
+
+def _text(file: Path) -> str:
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+    except OSError as error:
+        raise EnrolmentError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise EnrolmentError(f"{file} is not UTF-8 text") from None
+
+
+def _write_new(file: Path, text: str) -> None:
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise EnrolmentError(f"{file} cannot be made: {error.strerror}") from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(descriptor)
