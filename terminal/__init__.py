@@ -1,0 +1,19 @@
+"""What a till or hardware module does: as a library here, as a program in `python -m terminal`."""
+
+from terminal.answer import Answer, NoAnswerError, TooManyOpenError, UnsettledError
+from terminal.shell.client import Link, Module, Settings, connect, open_link, open_link_over
+from terminal.shell.sequence import Sequence
+
+__all__ = [
+    "Answer",
+    "Link",
+    "Module",
+    "NoAnswerError",
+    "Sequence",
+    "Settings",
+    "TooManyOpenError",
+    "UnsettledError",
+    "connect",
+    "open_link",
+    "open_link_over",
+]

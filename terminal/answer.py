@@ -1,0 +1,122 @@
+"""What a till learns: an answer, or that there was none.
+
+An approval and a decline are both answers. An exception is raised only where no recorded answer is known, and says what
+was done about it. None of them shows a card number, a code or an amount in its repr or its message.
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Self
+
+from protocol.messages import Request, RequestName, Response, date_number
+from protocol.numbers import Result
+from receipts.code_pages import codec
+
+
+@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
+class Answer:
+    """One answer; amounts in minor units of `unit`.
+
+    `recorded` is page 1 as the switch keeps it, 1,400 bytes, the same for every repeat. `pages` are the receipt's
+    texts; there are fewer than `pages_total` only if the others could not be fetched in time.
+    """
+
+    request: Request
+    recorded: bytes
+    result: int
+    reason: int
+    unit: int
+    authorization: str
+    approved_minor: int
+    still_due_minor: int
+    balance_minor: int
+    available_minor: int
+    valid_until: dt.date | None
+    last_sequence: int
+    pages_total: int
+    pages: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        name = self.request.name
+        return f"<Answer {self.result:02}-{self.reason} to {name.module}/{name.date}/{name.sequence}>"
+
+    @property
+    def name(self) -> RequestName:
+        """The name that it was recorded under."""
+        return self.request.name
+
+    @property
+    def approved(self) -> bool:
+        """Whether all or a part was approved."""
+        return self.result in (Result.APPROVED, Result.PARTLY)
+
+    @property
+    def text(self) -> str:
+        """The whole receipt, a line feed after each line."""
+        return "".join(self.pages)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The receipt as the printer puts it on paper."""
+        return tuple(self.text.splitlines())
+
+    @classmethod
+    def read(cls, request: Request, recorded: bytes) -> Self | None:
+        """Read the answer to a request; None if these bytes answer another one.
+
+        Raises FormatError or LayoutError if they are no answer at all.
+        """
+        response = Response.decode(recorded)
+        echoed = (response.command, response.module, response.sequence, response.date)
+        if echoed != (request.command, request.module, request.sequence, date_number(request.date)):
+            return None
+        return cls(
+            request=request,
+            recorded=recorded,
+            result=response.result,
+            reason=response.reason,
+            unit=response.unit,
+            authorization=response.authorization,
+            approved_minor=response.approved,
+            still_due_minor=response.still_due,
+            balance_minor=response.balance,
+            available_minor=response.available,
+            valid_until=response.valid_until,
+            last_sequence=response.last_sequence,
+            pages_total=response.pages,
+            pages=(response.text.decode(codec(response.code_page), errors="replace"),),
+        )
+
+
+class NoAnswerError(Exception):
+    """No recorded answer came before the deadline.
+
+    `name` is None, and nothing was sent, if the module could not even sign on. `sent` says whether a copy has left;
+    where one has, the name is settled in the background. `reversal` is the recorded answer to the automatic reversal,
+    or None if that is not recorded yet or the request is not one to be reversed.
+    """
+
+    def __init__(self, name: RequestName | None, *, sent: bool, reversal: Answer | None = None):
+        self.name = name
+        self.sent = sent
+        self.reversal = reversal
+        called = f"{name.module}/{name.date}/{name.sequence}" if name else "the request"
+        if not sent:
+            fate = "was not sent: the switch could not be reached"
+        elif reversal is None:
+            fate = "got no answer in time; whether it was recorded is not known yet"
+        else:
+            fate = "got no answer and was reversed" if reversal.approved else "got no answer; its reversal was declined"
+        super().__init__(f"{called} {fate}")
+
+
+class TooManyOpenError(Exception):
+    """As many requests as the module may remember have no recorded answer yet: nothing was sent, try again later."""
+
+
+class UnsettledError(Exception):
+    """The module was left while requests had no recorded answer; `names` are theirs."""
+
+    def __init__(self, names: tuple[RequestName, ...]):
+        self.names = names
+        super().__init__("no recorded answer yet to " + ", ".join(f"{n.module}/{n.date}/{n.sequence}" for n in names))

@@ -1,0 +1,1 @@
+"""The part of the module that touches the world: sockets, clocks, files."""

@@ -1,0 +1,69 @@
+"""Sequence numbers: each names one request of this module for ever, so none is ever given out twice.
+
+The switch tells the last number that it has recorded. A request that was sent and not recorded is not in there, so a
+module that may be killed keeps a file too. The file holds a number that no name has reached: it is moved ahead, and is
+on the disk, before any number below it is used. What was reserved and not used when the module stopped is skipped; a
+gap harms nobody.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from protocol.numbers import SEQUENCE_END
+
+AHEAD: Final = 64
+
+
+class SequenceError(Exception):
+    """The file does not hold a number, or the numbers are used up."""
+
+
+class Sequence:
+    """Where a module takes its numbers from; with a `path`, they survive the module."""
+
+    def __init__(self, path: Path | None = None):
+        self._path = path
+        self._last = 0
+        self._reserved = 0
+        self._lock = trio.Lock()
+        if path is not None and path.exists():
+            text = path.read_text("ascii").strip()
+            if not text.isdigit():
+                raise SequenceError(
+                    f"{path} does not hold a sequence number; remove it if the switch knows the last one"
+                )
+            self._last = self._reserved = int(text)
+
+    def learn(self, last: int) -> None:
+        """The number `last` is used, and so may be all below it."""
+        self._last = max(self._last, last)
+
+    async def take(self) -> int:
+        """A number that was never given out; raises SequenceError when there is none left."""
+        async with self._lock:
+            if self._last + 1 >= SEQUENCE_END:
+                raise SequenceError("all sequence numbers of this module are used: enroll it anew under another number")
+            number = self._last + 1
+            if self._path is not None and number > self._reserved:
+                reserved = min(number + AHEAD, SEQUENCE_END - 1)
+                await trio.to_thread.run_sync(_write, self._path, reserved)
+                self._reserved = reserved
+            self._last = number
+            return number
+
+
+def _write(path: Path, number: int) -> None:
+    beside = path.with_name(path.name + ".new")
+    with beside.open("w", encoding="ascii") as file:
+        file.write(f"{number}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
