@@ -117,8 +117,12 @@ class WireClient:
 
     async def welcome(self, identity: ModuleIdentity) -> ModuleSession:
         """Say HELLO and wait for WELCOME; the switch has no proof yet."""
-        await self.send(self.module.hello(identity, trio.current_time()))
-        return (await self.event(Welcomed)).session
+        hello = self.module.hello(identity, trio.current_time())
+        await self.send(hello)
+        while True:
+            session = (await self.event(Welcomed)).session
+            if session.hello == hello:
+                return session
 
     async def sign_on(self, shop: Shop, identity: ModuleIdentity) -> Caller:
         """Sign on as this module; the session is live once it has asked something."""
