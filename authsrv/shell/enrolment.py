@@ -37,12 +37,15 @@ from loyalty.programme import AccessCode, Programme
 from protocol.access_code import DIGITS_MAX, DIGITS_MIN
 from protocol.numbers import CodePage, Suite
 from protocol.signon import GROUP_KEY_BYTES, ROOT_KEY_BYTES, ModuleIdentity
+from receipts.catalogue import languages
+from receipts.receipt import WIDTHS
 
 Random = Callable[[int], bytes]
 
 REFUSED: Final = "AU010"  # what the SQL functions raise for the operator to read
 NUMBER_DIGITS_MIN: Final = 8  # ISO/IEC 7812-1
 NUMBER_MAX: Final = 2**32 - 1
+DEADLINE_S_MAX: Final = 120
 FIRST: Final = 1  # version of a key, generation of a module
 
 
@@ -52,7 +55,7 @@ class EnrolmentError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleTraits:
-    """What a module's record says beside its number, branch and name."""
+    """What a module's record says beside its number, branch and name. Raises `EnrolmentError` for what cannot be."""
 
     suite: Suite = Suite.SHARED_KEY_X25519
     desk: bool = False
@@ -62,6 +65,16 @@ class ModuleTraits:
     language: str = "en"
     deadline_s: int = 15
     bad_cards_per_day: int = 200
+
+    def __post_init__(self) -> None:
+        if self.columns not in WIDTHS:
+            raise EnrolmentError(f"no receipt is {self.columns} columns wide; give {', '.join(map(str, WIDTHS))}")
+        if self.language not in languages():
+            raise EnrolmentError(f"no receipt is in {self.language}; give {', '.join(languages())}")
+        if not 1 <= self.deadline_s <= DEADLINE_S_MAX:
+            raise EnrolmentError(f"a deadline of {self.deadline_s} s cannot be; give 1 to {DEADLINE_S_MAX}")
+        if not 1 <= self.bad_cards_per_day < 2**31:
+            raise EnrolmentError(f"{self.bad_cards_per_day} bad cards a day cannot be; give 1 or more")
 
 
 @asynccontextmanager

@@ -1,0 +1,491 @@
+"""The command line: each command reads its own options, calls one function, and shows what that reports.
+
+All commands share the options that say where the database and its key are, and `--json`. They are not repeated at each
+command but put into its signature by `command`, and every option that is a setting comes from `Settings`, with its name
+and its words. Their values go there as they were typed, so that all of them are checked in one place.
+
+Exit codes: 0 done, 1 refused or failed, with one line on stderr that says why, 2 called or set in a wrong way.
+"""
+
+import inspect
+import json
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
+
+import trio
+import typer
+
+from authsrv.card_number import NumberSpaceError
+from authsrv.keys import KeyFault
+from authsrv.shell import commands
+from authsrv.shell.enrolment import EnrolmentError, ModuleTraits
+from authsrv.shell.key_file import KeyFileError
+from authsrv.shell.kit import KitError
+from authsrv.shell.logs import configure_logs
+from authsrv.shell.report import Report
+from authsrv.shell.settings import NAMES, Settings, SettingsError, load_settings
+from ledger.faults import InDoubt, LedgerFault
+from ledger.shell.database import DatabaseError
+from ledger.shell.embedded import EmbeddedError
+from loyalty.source import ProgrammeError
+from protocol.numbers import CodePage, Suite
+
+REFUSED: Final = 1
+MISUSED: Final = 2
+EXPECTED: Final = (
+    DatabaseError,
+    EmbeddedError,
+    EnrolmentError,
+    KeyFault,
+    KeyFileError,
+    KitError,
+    LedgerFault,
+    NumberSpaceError,
+    OSError,
+    ProgrammeError,
+)
+COMMON: Final = ("data_dir", "database", "schema", "key_file", "log_format", "log_level")
+LISTENING: Final = ("listen",)
+SERVING: Final = tuple(name for name in NAMES if name not in COMMON)
+
+Number = Annotated[int, typer.Option("--number", help="its number")]
+KitFile = Annotated[Path, typer.Option("--kit", help="a new file, 0600, for what is shown nowhere else")]
+
+
+def _group(text: str) -> typer.Typer:
+    return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+
+
+app = typer.Typer(
+    name="authsrv",
+    help="An authorization switch for closed-loop cards.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+database_commands = _group("The database: make, migrate, look.")
+key_commands = _group("The keys.")
+programme_commands = _group("The programmes that cards follow.")
+branch_commands = _group("The branches.")
+module_commands = _group("The modules.")
+card_commands = _group("The cards.")
+app.add_typer(database_commands, name="db")
+app.add_typer(key_commands, name="keys")
+app.add_typer(programme_commands, name="programme")
+app.add_typer(branch_commands, name="branch")
+app.add_typer(module_commands, name="module")
+app.add_typer(card_commands, name="card")
+
+
+def command(
+    group: typer.Typer, name: str, settings: tuple[str, ...] = COMMON
+) -> Callable[[Callable[..., Report | None]], Callable[..., Report | None]]:
+    """Make a command of a function that takes `Settings` and its own options and returns what to show."""
+
+    def decorate(work: Callable[..., Report | None]) -> Callable[..., Report | None]:
+        def run(*, config: Path | None, as_json: bool, **given: Any) -> None:
+            with _refusing():
+                read = load_settings({name: given.pop(name) for name in settings}, config)
+                configure_logs(read.log_format, read.log_level)
+                report = work(read, **given)
+            if report is not None:
+                typer.echo(json.dumps(report.values) if as_json else "\n".join(report.lines))
+
+        own = [
+            each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for each in list(inspect.signature(work, eval_str=True).parameters.values())[1:]
+        ]
+        parameters = [*own, *map(_setting, settings), _CONFIG, _AS_JSON]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # Typer reads it there
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        # \b keeps the lines of a paragraph as they are.
+        run.__doc__ = re.sub(r"\n\n(?=Example:|JSON)", "\n\n\b\n", inspect.cleandoc(work.__doc__ or ""))
+        group.command(name)(run)
+        return work
+
+    return decorate
+
+
+def _setting(name: str) -> inspect.Parameter:
+    option = typer.Option(f"--{name.replace('_', '-')}", help=NAMES[name], show_default=False)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
+    )
+
+
+_CONFIG: Final = inspect.Parameter(
+    "config",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        Path | None, typer.Option("--config", envvar="AUTHSRV_CONFIG", help="a TOML file with further settings")
+    ],
+)
+_AS_JSON: Final = inspect.Parameter(
+    "as_json",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[bool, typer.Option("--json", help="print one JSON object instead of text")],
+)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn what was to be expected into a line on stderr and an exit code; everything else is a fault and passes."""
+    try:
+        yield
+    except SettingsError as error:
+        _fail(MISUSED, [error])
+    except EXPECTED as error:
+        _fail(REFUSED, [error])
+    except BaseExceptionGroup as group:  # from the tasks of a serving switch
+        errors = list(_leaves(group))
+        if all(isinstance(error, KeyboardInterrupt) for error in errors):
+            raise KeyboardInterrupt from None
+        if not all(isinstance(error, EXPECTED) for error in errors):
+            raise
+        _fail(REFUSED, errors)
+
+
+def _fail(code: int, errors: list[BaseException]) -> NoReturn:
+    for error in errors:
+        text = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
+        doubt = "whether it was done is not known, look before you do it again: " if isinstance(error, InDoubt) else ""
+        typer.echo(f"authsrv: {doubt}{text}", err=True)
+    raise typer.Exit(code) from None
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+# The database
+
+
+@command(database_commands, "init")
+def db_init(
+    settings: Settings,
+    issuer: Annotated[str | None, typer.Option("--issuer", help="the issuer's name, printed on receipts")] = None,
+    zone: Annotated[str, typer.Option("--zone", help="its time zone (IANA)")] = "UTC",
+    currency: Annotated[str, typer.Option("--currency", help="its currency (ISO 4217)")] = "EUR",
+    number: Annotated[int, typer.Option("--number", help="its number, part of every card token")] = 1,
+    group: Annotated[int, typer.Option("--group", help="the group of its modules, no other issuer's")] = 1,
+    dsns: Annotated[Path | None, typer.Option("--dsns", help="with --database: a new file, 0600, for the DSNs")] = None,
+) -> Report:
+    """Make the database, its two roles and the schema, migrate it, and say whose it is.
+
+    With --data-dir the embedded server is made there too. With --database DSN of a role that may make databases and
+    roles, the DSNs to work with afterwards go into the file of --dsns.
+
+    Example:
+      authsrv db init --data-dir /var/lib/authsrv --issuer "Corner Shop" --zone Europe/Riga --currency EUR
+
+    JSON:
+      {"schema": "issuer", "revision": "0001", "issuer": "Corner Shop"}
+    """
+    return trio.run(
+        lambda: commands.init_database(
+            settings, name=issuer, zone=zone, currency=currency, number=number, group=group, dsns=dsns
+        )
+    )
+
+
+@command(database_commands, "migrate")
+def db_migrate(settings: Settings) -> Report:
+    """Bring the schema up to the revision that this program works with.
+
+    Example:
+      authsrv db migrate --data-dir /var/lib/authsrv
+
+    JSON:
+      {"schema": "issuer", "before": null, "revision": "0001"}
+    """
+    return trio.run(commands.migrate_database, settings)
+
+
+@command(database_commands, "status")
+def db_status(settings: Settings) -> Report:
+    """Show the schema's revision, the server, and what is set up.
+
+    Example:
+      authsrv db status --data-dir /var/lib/authsrv
+
+    JSON:
+      {"schema": "issuer", "revision": "0001", "newest": "0001", "server": "18.0", "issuer": "Corner Shop",
+       "modules": 2, "keys": 7, "programmes": 1}
+    """
+    return trio.run(commands.database_status, settings)
+
+
+# Keys, programmes, branches
+
+
+@command(key_commands, "init")
+def keys_init(settings: Settings) -> Report:
+    """Make the issuer's keys, and the key that wraps them.
+
+    The wrapping key is the systemd credential authsrv.kek, else the file of --key-file, else $AUTHSRV_KEK (64
+    hexadecimal digits), else the file kek in the data folder. A file that is not there is made, 0400. Put a copy of it
+    into a safe: without it, what the database holds cannot be opened by anybody.
+
+    Example:
+      authsrv keys init --data-dir /var/lib/authsrv
+
+    JSON:
+      {"key_file": "/var/lib/authsrv/kek"}
+    """
+    return trio.run(commands.init_keys, settings, secrets.token_bytes)
+
+
+@command(programme_commands, "load")
+def programme_load(
+    settings: Settings, file: Annotated[Path, typer.Argument(help="a programme in TOML; - is standard input")]
+) -> Report:
+    """Load a programme, or a further version of one, which has to begin on a later day.
+
+    Example:
+      authsrv programme load gift.toml --data-dir /var/lib/authsrv
+
+    JSON:
+      {"number": 1, "name": "gift", "version": 1, "effective_from": "2025-01-01"}
+    """
+    return trio.run(commands.load_programme, settings, file)
+
+
+@command(branch_commands, "add")
+def branch_add(
+    settings: Settings, number: Number, name: Annotated[str, typer.Option("--name", help="printed on receipts")]
+) -> Report:
+    """Add a place of sale.
+
+    Example:
+      authsrv branch add --number 1 --name Centre --data-dir /var/lib/authsrv
+
+    JSON:
+      {"number": 1, "name": "Centre"}
+    """
+    return trio.run(commands.add_branch, settings, number, name)
+
+
+# Modules
+
+
+@command(module_commands, "enroll", (*COMMON, *LISTENING))
+def module_enroll(
+    settings: Settings,
+    number: Number,
+    branch: Annotated[int, typer.Option("--branch", help="the number of its branch")],
+    name: Annotated[str, typer.Option("--name", help="what people call it")],
+    kit: Annotated[Path | None, typer.Option("--kit", help="a new file, 0600, for its keys")] = None,
+    show_key: Annotated[bool, typer.Option("--show-key", help="show its keys on the screen")] = False,
+    suite: Annotated[int, typer.Option("--suite", min=1, max=2, help="1 shared key, 2 shared key and X25519")] = 2,
+    desk: Annotated[bool, typer.Option("--desk", help="may reverse any authorization, by its number")] = False,
+    partial: Annotated[bool, typer.Option(help="may be given less than it asked for")] = True,
+    columns: Annotated[int, typer.Option("--columns", help="width of its receipts: 32, 42, 44 or 48")] = 42,
+    code_page: Annotated[str, typer.Option("--code-page", help="of its printer: ascii, cp775, cp1257 ...")] = "ascii",
+    language: Annotated[str, typer.Option("--language", help="of its receipts")] = "en",
+    deadline_s: Annotated[int, typer.Option("--deadline-s", help="how long a request may wait in the switch")] = 15,
+    bad_cards: Annotated[int, typer.Option("--bad-cards-per-day", help="unknown cards and wrong codes a day")] = 200,
+) -> Report:
+    """Enrol a terminal, till or desk and make its keys.
+
+    Example:
+      authsrv module enroll --number 1001 --branch 1 --name "Till 1" --kit till-1.json --data-dir /var/lib/authsrv
+
+    JSON ("keys" is null without --show-key):
+      {"module": 1001, "branch": 1, "name": "Till 1", "kit": "till-1.json", "keys": null}
+    """
+    with_traits = ModuleTraits(
+        suite=Suite(suite),
+        desk=desk,
+        partial=partial,
+        columns=columns,
+        code_page=_code_page(code_page),
+        language=language,
+        deadline_s=deadline_s,
+        bad_cards_per_day=bad_cards,
+    )
+    return trio.run(
+        lambda: commands.enroll_module(
+            settings,
+            (number, branch, name),
+            traits=with_traits,
+            kit=kit,
+            show_key=show_key,
+            random=secrets.token_bytes,
+        )
+    )
+
+
+def _code_page(name: str) -> CodePage:
+    known = {page.name.lower(): page for page in CodePage}
+    if name not in known:
+        raise SettingsError(f"--code-page is {name}, which cannot be; give {', '.join(known)}")
+    return known[name]
+
+
+@command(module_commands, "list")
+def module_list(settings: Settings) -> Report:
+    """List the modules.
+
+    Example:
+      authsrv module list --data-dir /var/lib/authsrv
+
+    JSON:
+      {"modules": [{"number": 1001, "name": "Till 1", "branch": 1, "branch_name": "Centre", "suite": 2,
+                    "desk": false, "revoked": false, "generation": 1}]}
+    """
+    return trio.run(commands.list_modules, settings)
+
+
+# Cards
+
+
+@command(card_commands, "issue", (*COMMON, *LISTENING))
+def card_issue(
+    settings: Settings,
+    programme: Annotated[str, typer.Argument(help="the name of the programme")],
+    kit: KitFile,
+    numbers: Annotated[
+        Path | None,
+        typer.Option("--numbers", help="a file (- is standard input) of: NUMBER, or NUMBER CODE, a line each"),
+    ] = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="how many numbers to make")] = None,
+    prefix: Annotated[str | None, typer.Option("--prefix", help="digits that made numbers begin with")] = None,
+    codes: Annotated[bool, typer.Option("--codes", help="make an access code for each made number")] = False,
+) -> Report:
+    """Issue cards of a programme, with given numbers, or with numbers of 19 digits made under a prefix.
+
+    A card is not active before a module activates it.
+
+    Example:
+      authsrv card issue gift --prefix 637112 --count 100 --codes --kit cards.json --data-dir /var/lib/authsrv
+
+    JSON:
+      {"programme": "gift", "cards": 100, "kit": "cards.json"}
+    """
+    match numbers, count, prefix:
+        case Path() as file, None, None if not codes:
+            cards = commands.read_numbers(file)
+        case None, int() as many, str() as digits:
+            cards = commands.draw_cards(digits, many, coded=codes, random=secrets.token_bytes)
+        case _:
+            raise SettingsError(
+                "say which cards: --numbers FILE, or --prefix DIGITS and --count N, perhaps with --codes"
+            )
+    return trio.run(commands.issue_cards, settings, programme, cards, kit)
+
+
+@command(card_commands, "show")
+def card_show(
+    settings: Settings,
+    number: Annotated[
+        str, typer.Argument(help="its number; - reads it from standard input, where nobody else sees it")
+    ],
+) -> Report:
+    """Show a card: programme, status, balances, and the last authorizations that moved its value.
+
+    Example:
+      authsrv card show - --data-dir /var/lib/authsrv
+
+    JSON (amounts in minor units):
+      {"number": "*0015", "live": true, "programme": "gift", "status": "active", "access_code": true, "failures": 0,
+       "valid_until": "2028-01-31", "currency": "EUR", "exponent": 2, "balances": {"value": 1250},
+       "authorizations": [{"number": "...", "decided_at": "2026-01-31T09:30:00+00:00", "module": 1001,
+                           "command": "activate", "result": 0, "approved": 1250}]}
+    """
+    digits = sys.stdin.readline().strip() if number == "-" else number
+    return trio.run(commands.show_card, settings, digits)
+
+
+@command(app, "seed", (*COMMON, *LISTENING))
+def seed(
+    settings: Settings,
+    cards: Annotated[int, typer.Option("--cards", min=0, max=10_000_000, help="how many cards")],
+    modules: Annotated[int, typer.Option("--modules", min=0, max=100_000, help="how many modules")],
+    kit: KitFile,
+) -> Report:
+    """Fill a new issuer for tests: two branches, the gift programme, modules from 1001 on, and cards.
+
+    Every second card has an access code. The numbers are serials and easy to guess: not for cards that are sold. An
+    issuer that has anything already is refused and left alone.
+
+    Example:
+      authsrv seed --cards 1000000 --modules 200 --kit kit.json --data-dir /var/lib/authsrv
+
+    JSON:
+      {"cards": 1000000, "modules": 200, "kit": "kit.json"}
+    """
+
+    def progress(done: int) -> None:
+        typer.echo(f"{done} of {cards} cards", err=True)
+
+    return trio.run(
+        lambda: commands.seed(
+            settings, cards=cards, modules=modules, kit=kit, random=secrets.token_bytes, progress=progress
+        )
+    )
+
+
+# The switch
+
+
+@command(app, "serve", (*COMMON, *SERVING))
+def serve(settings: Settings) -> None:
+    """Serve modules until SIGTERM or SIGINT; then take no more, finish, answer and end.
+
+    Example:
+      authsrv serve --data-dir /var/lib/authsrv --listen 0.0.0.0:7411 --metrics 127.0.0.1:9411
+
+    JSON:
+      nothing; --log-format json gives events as JSON lines on stderr
+    """
+    from authsrv.shell.serve import serve as serve_switch  # noqa: PLC0415 - only this command needs all of it
+
+    trio.run(serve_switch, settings)
+
+
+@command(app, "demo", (*COMMON, *LISTENING))
+def demo(
+    settings: Settings,
+    once: Annotated[bool, typer.Option("--once", help="end after the day instead of staying up")] = False,
+) -> None:
+    """Play a day at the tills: database, switch, modules, receipts; then stay up to be tried by hand.
+
+    Example:
+      authsrv demo --once
+
+    JSON:
+      nothing; what is played is printed as it happens
+    """
+    from authsrv.shell.demo import demo as play  # noqa: PLC0415 - only this command needs it
+
+    raise typer.Exit(trio.run(lambda: play(settings, once=once)))
+
+
+@command(app, "version", ())
+def version(settings: Settings) -> Report:  # noqa: ARG001 - each command has them
+    """Show the versions of the program, of the wire and of the schema.
+
+    Example:
+      authsrv version
+
+    JSON:
+      {"version": "0.1.0", "wire": 1, "schema": "0001"}
+    """
+    return commands.tell_version()
+
+
+def main() -> None:
+    """Run the command that the process was started with."""
+    app()
