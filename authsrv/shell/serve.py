@@ -19,7 +19,8 @@ from authsrv.shell.lanes import Lanes
 from authsrv.shell.listener import Caps, Listener
 from authsrv.shell.reads import READERS, Reads
 from authsrv.shell.rules import Rules
-from authsrv.shell.settings import Settings, SettingsError
+from authsrv.shell.settings import Settings
+from authsrv.shell.tls import tls_context
 from ledger.faults import LedgerFault
 from ledger.shell import store
 from ledger.shell.database import open_database
@@ -157,7 +158,7 @@ def service_of(settings: Settings) -> Service:
     return Service(
         host=settings.listen.host,
         port=settings.listen.port,
-        tls=_tls(settings),
+        tls=tls_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca),
         lanes=settings.lanes,
         batch_max=settings.batch_max,
         waiting_max=settings.waiting_max,
@@ -165,24 +166,6 @@ def service_of(settings: Settings) -> Service:
         caps=Caps(settings.connections_max, settings.sessions_max),
         metrics=(settings.metrics.host, settings.metrics.port) if settings.metrics else None,
     )
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls_certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    try:
-        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
-        if settings.tls_client_ca is not None:
-            context.load_verify_locations(settings.tls_client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except OSError as error:  # ssl.SSLError is one
-        raise SettingsError(
-            f"tls_certificate, tls_key or tls_client_ca cannot be used ({error.strerror or error}); give PEM files "
-            "that belong together"
-        ) from None
-    return context
 
 
 async def serve_until_signalled(

@@ -1,0 +1,184 @@
+"""A day at the tills, on this machine, from nothing: database, issuer, switch, modules, receipts.
+
+The switch runs here, on a real socket; the tills are the module's own program in a process of its own, which knows
+nothing but the kit file. Whatever an earlier demo left behind, killed or not, is taken over: its database server is
+adopted, its issuer gets further modules and cards. What is not the demo's is left alone: the schema is called `demo`,
+and one that holds another issuer is refused.
+"""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import trio
+
+from authsrv.card_number import card_number, serials
+from authsrv.shell.enrolment import (
+    EnrolmentError,
+    add_branch,
+    add_programme,
+    create_issuer,
+    enroll_modules,
+    init_keys,
+    issue_cards,
+    load_ring,
+)
+from authsrv.shell.key_file import default_file, make_key_file, read_key_file
+from authsrv.shell.kit import KitCard, new_kit
+from authsrv.shell.serve import run_switch, service_of
+from authsrv.shell.settings import Address, Settings
+from ledger.shell.database import open_database
+from ledger.shell.door import Connection
+from ledger.shell.errand import run_errand
+from ledger.shell.migrate import migrate
+from loyalty.source import parse_programme
+
+SCHEMA: Final = "demo"
+ISSUER: Final = "Demo Coffee"
+NUMBER: Final = 999
+BRANCHES: Final = ((1, "Old Town"), (2, "Harbour"))
+TILLS: Final = 4
+CARDS: Final = 8
+PREFIX: Final = "637112"
+PROGRAMME: Final = "gift.toml"
+KEY_BYTES: Final = 32
+
+
+def demo_folder() -> Path:
+    """Where a demo lives that is not told: for root a folder that the database's own user can enter, else the user's
+    own."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/authsrv-demo")
+    data_home = os.environ.get("XDG_DATA_HOME")
+    return (Path(data_home) if data_home else Path.home() / ".local" / "share") / "authsrv-demo"
+
+
+async def demo(settings: Settings, *, once: bool) -> int:
+    """Play the day; then end (`once`) or stay until SIGINT or SIGTERM. The exit code of the tills: 0 if all went as
+    it should.
+
+    Raises EnrolmentError for a schema that is not a demo's, and what the database, the key file and `run_switch` do.
+    """
+    folder = settings.data_dir or demo_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    key_file = settings.key_file or default_file(folder)
+    kit_file = folder / "demo-kit.json"
+    dsn = settings.database.get_secret_value() if settings.database else None
+    _say(f"Database: {'the server of --database' if dsn else f'embedded, in {folder}'}; schema {SCHEMA}")
+    place = {"dsn": dsn} if dsn else {"data_dir": folder}
+    async with open_database(**place, schema=SCHEMA, create=True) as database:  # type: ignore[arg-type]
+        await trio.to_thread.run_sync(migrate, database.owner_dsn, SCHEMA)
+        if not key_file.exists():
+            make_key_file(key_file, secrets.token_bytes(KEY_BYTES))
+        kek = read_key_file(key_file)
+        service = service_of(settings)
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on_signal, stop, nursery.cancel_scope)
+            addresses = await nursery.start(run_switch, service, database.switch_dsn, SCHEMA, kek, stop)
+            address = Address(*addresses[0])
+            kit_file.unlink(missing_ok=True)
+            await _furnish(database.owner_dsn, kek, address, kit_file)
+            _say(f"Switch:   listening on {address}")
+            _say(f"Kit:      {kit_file} (keys of {TILLS} tills, {CARDS} cards with their access codes)\n")
+            result = await _play(kit_file)
+            if not once and not stop.is_set():
+                _say(_BY_HAND.format(kit=kit_file, place=f"--data-dir {folder}" if not dsn else "--database DSN"))
+                await stop.wait()
+            stop.set()
+        return result
+
+
+_BY_HAND: Final = """
+The switch stays up. In another window, from this folder:
+
+  .venv/bin/authsrv-terminal --help
+  .venv/bin/authsrv-terminal --kit {kit} balance --card 1
+  .venv/bin/authsrv-terminal --kit {kit} sale 5.00 --card 1
+  .venv/bin/authsrv db status {place}
+
+Ctrl-C ends it."""
+
+
+async def _stop_on_signal(stop: trio.Event, scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            if stop.is_set():
+                scope.cancel()
+            stop.set()
+
+
+async def _furnish(owner_dsn: str, kek: bytes, address: Address, kit_file: Path) -> None:
+    """Set the issuer up where it is not, and give it new tills and cards, all in one transaction and one kit file."""
+
+    async def furnish() -> None:
+        async with _owner(owner_dsn) as connection, connection.transaction():
+            await _first_time(connection, kek)
+            issuer = await connection.fetchrow("select currency, exponent from issuer")
+            last = await connection.fetchval("select coalesce(max(number), 1000) from modules")
+            modules = [
+                (last + 1 + place, BRANCHES[place % len(BRANCHES)][0], f"Till {place + 1}") for place in range(TILLS)
+            ]
+            identities = await enroll_modules(connection, kek, modules, random=secrets.token_bytes)
+            cards = [_new_card(coded=place % 2 == 0) for place in range(CARDS)]
+            ring = await load_ring(connection, kek)
+            await issue_cards(connection, ring, "gift", cards)
+            with new_kit(kit_file) as kit:
+                branches = [branch for _, branch, _ in modules]
+                kit.begin(address, issuer["currency"], issuer["exponent"], list(zip(identities, branches, strict=True)))
+                kit.cards(KitCard(number, code, "gift") for number, code in cards)
+                kit.end()
+
+    await trio.to_thread.run_sync(lambda: run_errand(furnish()))
+
+
+async def _first_time(connection: Connection, kek: bytes) -> None:
+    name = await connection.fetchval("select name from issuer")
+    if name is not None and name != ISSUER:
+        raise EnrolmentError(
+            f"the schema {SCHEMA} holds the issuer {name}, which is not the demo's; give the demo a place of its own"
+        )
+    if name is not None:
+        return
+    await create_issuer(connection, NUMBER, ISSUER, zone="Europe/Riga", code="EUR", group=NUMBER)
+    await init_keys(connection, kek, secrets.token_bytes)
+    for number, branch in BRANCHES:
+        await add_branch(connection, number, branch)
+    text = files("loyalty").joinpath("programmes", PROGRAMME).read_text("utf-8")
+    await add_programme(connection, parse_programme(text, PROGRAMME))
+
+
+def _new_card(*, coded: bool) -> tuple[str, str | None]:
+    number = card_number(PREFIX, secrets.randbelow(serials(PREFIX)))
+    return number, f"{secrets.randbelow(10_000):04d}" if coded else None
+
+
+@asynccontextmanager
+async def _owner(dsn: str) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(dsn, server_settings={"search_path": SCHEMA})
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def _play(kit_file: Path) -> int:
+    """Let the tills play their day. Their end of the pipe tells them when this process is gone, however it went."""
+    tills = [sys.executable, "-m", "terminal", "play", "--kit", str(kit_file)]
+    run = partial(trio.run_process, tills, stdin=subprocess.PIPE, check=False)
+    async with trio.open_nursery() as nursery:
+        process: trio.Process = await nursery.start(run)
+        return await process.wait()
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - this is what the demo is for
