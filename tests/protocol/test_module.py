@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from protocol import frame as framing
+from protocol import signon
+from protocol.crypto import Gcm
 from protocol.module import ConnectionDropped, ResponseReceived, SessionClosed, SessionOverError, Welcomed
 from protocol.numbers import FrameType, Suite
 from protocol.session import Dropped, Ended, Sealer, State
-from protocol.signon import ModuleIdentity
+from protocol.signon import ModuleIdentity, Terms
 
 STRANGER = b"stranger"
 
@@ -71,6 +73,19 @@ def test_second_welcome(pair: Any, who: ModuleIdentity) -> None:
     welcome = pair.switch.data_to_send()
     (welcomed,) = pair.to_module(welcome)
     assert pair.to_module(welcome) == [SessionClosed(welcomed.session, Ended.FORGED)]
+
+
+def test_welcome_has_counter_0(pair: Any, who: ModuleIdentity) -> None:
+    """A WELCOME with another counter is refused, though who sealed it holds the root key."""
+    hello = pair.module.hello(who, pair.now)
+    (session,) = pair.module.sessions
+    private = b"\x02" * 32 if who.suite is Suite.SHARED_KEY_X25519 else None
+    good, _ = signon.welcome(hello, who.root, Terms(100, 100, 90, 16), b"s" * 16, private)
+    clear = good[:12] + (1).to_bytes(8) + good[20:68]
+    keys = signon._derive(who.root, hello + clear, private, hello[56:88])
+    wrong = clear + Gcm(keys.to_module).seal(keys.iv_to_module, bytes(32), clear)
+    signon.open_welcome(hello, wrong, who.root, session.private)
+    assert pair.to_module(wrong) == [SessionClosed(session, Ended.FORGED)]
 
 
 @pytest.mark.parametrize("order", [[0, 0], [1], [0, 1, 0]], ids=["replayed", "skipped", "old"])

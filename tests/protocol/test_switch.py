@@ -80,6 +80,14 @@ def test_wrong_suite(pair: Any, who: ModuleIdentity) -> None:
     refuse(pair, pair.module.hello(wrong, pair.now))
 
 
+def test_wrong_suite_named(pair: Any, who: ModuleIdentity) -> None:
+    """A HELLO that names the other suite is refused even if its share would do for the pinned one."""
+    other = Suite.SHARED_KEY if who.suite is Suite.SHARED_KEY_X25519 else Suite.SHARED_KEY_X25519
+    wrong = ModuleIdentity(who.module, who.generation, other, who.root_key, who.group, who.group_key)
+    private = b"\x01" * 32 if who.suite is Suite.SHARED_KEY_X25519 else None
+    refuse(pair, signon.hello(wrong, b"sessions", b"n" * 10, b"m" * 16, private))
+
+
 def test_revoked_or_of_another_group(pair: Any, who: ModuleIdentity, directory: Any) -> None:
     """A revoked module and one that is enrolled in another group are refused."""
     directory.records[1001] = ModuleRecord(1001, who.group, {1: who.root}, revoked=True)
@@ -216,9 +224,11 @@ def test_unknown_session(pair: Any, who: ModuleIdentity) -> None:
 
 
 def test_close_answers_no_close(pair: Any, who: ModuleIdentity) -> None:
-    """CLOSE ends its session quietly; for an unknown one nothing is sent, so that two ends never echo each other."""
+    """CLOSE, whose counter is 0, ends its session quietly; for an unknown one nothing is sent: two ends never echo."""
     session, held = pair.live(who)
     assert pair.to_switch(closes(STRANGER)) == []
+    assert pair.to_switch(framing.header(FrameType.CLOSE, session.id, 1)) == []
+    assert held.live
     assert pair.to_switch(pair.module.close(session)) == [SessionEnded(held, Ended.BY_PEER)]
     assert pair.switch.data_to_send() == b""
 
