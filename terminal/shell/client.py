@@ -49,7 +49,7 @@ class Origin(TypedDict, total=False):
     till_receipt: str
     till_serial: str
     day_close: int
-    deadline_s: float
+    deadline_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

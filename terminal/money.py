@@ -1,0 +1,22 @@
+"""Amounts as people write them, and as the wire counts them: whole minor units."""
+
+from decimal import Decimal, InvalidOperation
+
+
+def minor_units(text: str, exponent: int) -> int:
+    """Read an amount such as "12.50" in minor units of a currency with `exponent` decimals.
+
+    Raises ValueError for what is no amount, is negative, or is finer than the currency.
+    """
+    try:
+        amount = Decimal(text).scaleb(exponent)
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is not an amount; write it like 12.50") from None
+    if not amount.is_finite() or amount < 0 or amount != amount.to_integral_value():
+        raise ValueError(f"{text!r} is not an amount in a currency with {exponent} decimals")
+    return int(amount)
+
+
+def written(minor: int, exponent: int) -> str:
+    """Write an amount of minor units, such as "12.50"."""
+    return f"{Decimal(minor).scaleb(-exponent):.{exponent}f}"

@@ -1,0 +1,315 @@
+"""The program `authsrv-terminal`: one request at a till, or a whole day of them, with the receipts on the screen.
+
+It knows only a kit file. Exit codes: 0 approved or played as expected, 1 declined or not as expected, 2 a mistake in
+what was asked for, 3 no answer.
+"""
+
+import json
+import os
+import ssl
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
+
+import trio
+import typer
+
+from terminal.answer import Answer, NoAnswerError, UnsettledError
+from terminal.day import DayError, read_day
+from terminal.kit import Kit, KitCard, KitError
+from terminal.money import minor_units, written
+from terminal.shell.client import Module, Settings, connect
+from terminal.shell.play import check, say_aloud
+from terminal.shell.play import play as play_day
+from terminal.shell.sequence import Sequence, SequenceError
+from terminal.shell.trunk import dialling
+
+T = TypeVar("T")
+DECLINED: Final = 1
+MISTAKE: Final = 2
+NO_ANSWER: Final = 3
+READ_BYTES: Final = 4096
+
+app = typer.Typer(
+    name="authsrv-terminal",
+    help="A payment module as a program: asks the switch and prints the receipt.\n\n"
+    "Example: authsrv-terminal --kit kit.json sale 12.50 --card 1",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What stands before the command."""
+
+    kit: Path | None
+    till: int
+    wait_s: float
+    sequence: Path | None
+    tls: bool
+    tls_ca: Path | None
+    tls_certificate: Path | None
+    tls_key: Path | None
+
+    def read_kit(self, kit: Path | None = None) -> Kit:
+        """The kit file that was named here or there."""
+        path = kit or self.kit
+        if path is None:
+            raise KitError("no kit file is named; use --kit FILE or the variable AUTHSRV_KIT")
+        try:
+            return Kit.read(path.read_text("utf-8"))
+        except OSError as error:
+            raise KitError(f"the kit file {path} cannot be read: {error.strerror}") from None
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """How to speak TLS, or None for plain TCP, which the sessions' own encryption is made for."""
+        if not (self.tls or self.tls_ca or self.tls_certificate):
+            return None
+        context = ssl.create_default_context(cafile=self.tls_ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        if self.tls_certificate is not None:
+            context.load_cert_chain(self.tls_certificate, self.tls_key)
+        return context
+
+
+Card = Annotated[str, typer.Option("--card", help="the card's number, or its place in the kit, counted from 1")]
+Code = Annotated[
+    str | None, typer.Option("--code", help="the access code; `-` reads it from the input; the kit's own if left out")
+]
+Amount = Annotated[str, typer.Argument(help="the amount, such as 12.50")]
+Number = Annotated[str, typer.Argument(help="the original's authorization number, 12 digits")]
+Cashier = Annotated[int, typer.Option("--cashier", help="the person at the till, as a number")]
+Json = Annotated[bool, typer.Option("--json", help="print the answer as one JSON object instead of the receipt")]
+Context = typer.Context
+
+
+@app.callback()
+def setup(
+    context: Context,
+    kit: Annotated[Path | None, typer.Option(envvar="AUTHSRV_KIT", help="the kit file")] = None,
+    till: Annotated[int, typer.Option(help="which module of the kit, counted from 1")] = 1,
+    wait_s: Annotated[float, typer.Option(help="how long to wait for the answer, in seconds")] = 30.0,
+    sequence: Annotated[Path | None, typer.Option(help="a file that keeps the module's sequence number")] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="speak TLS, checked by this machine's authorities")] = False,
+    tls_ca: Annotated[Path | None, typer.Option(help="speak TLS, checked by these authorities")] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="the certificate to show")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="its key")] = None,
+) -> None:
+    """Say which module to be."""
+    context.obj = Setup(kit, till, wait_s, sequence, tls, tls_ca, tls_certificate, tls_key)
+
+
+@app.command()
+def echo(context: Context, as_json: Json = False) -> None:
+    """Ask whether the switch is there.
+
+    Example: authsrv-terminal --kit kit.json echo
+    """
+    _run(context, as_json, lambda module, _: module.echo())
+
+
+@app.command()
+def balance(context: Context, card: Card, code: Code = None, cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Ask what is on a card.
+
+    Example: authsrv-terminal --kit kit.json balance --card 1
+    """
+    _run(
+        context,
+        as_json,
+        lambda module, kit: module.balance(
+            kit.card(card).number, access_code=_code(kit.card(card), code), cashier=cashier
+        ),
+    )
+
+
+@app.command()
+def activate(context: Context, amount: Amount, card: Card, cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Sell a card with an amount on it.
+
+    Example: authsrv-terminal --kit kit.json activate 50.00 --card 1
+    """
+    _run(
+        context,
+        as_json,
+        lambda module, kit: module.activate(kit.card(card).number, _minor(amount, kit), cashier=cashier),
+    )
+
+
+@app.command()
+def reload(context: Context, amount: Amount, card: Card, cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Put an amount on a card.
+
+    Example: authsrv-terminal --kit kit.json reload 20.00 --card 1
+    """
+    _run(
+        context, as_json, lambda module, kit: module.reload(kit.card(card).number, _minor(amount, kit), cashier=cashier)
+    )
+
+
+@app.command()
+def sale(
+    context: Context,
+    amount: Amount,
+    card: Card,
+    code: Code = None,
+    partial: Annotated[bool, typer.Option("--partial", help="take what is there if that is less")] = False,
+    cashier: Cashier = 0,
+    as_json: Json = False,
+) -> None:
+    """Take an amount from a card.
+
+    Example: authsrv-terminal --kit kit.json sale 12.50 --card 1 --code 1234
+    """
+    _run(
+        context,
+        as_json,
+        lambda module, kit: module.sale(
+            kit.card(card).number,
+            _minor(amount, kit),
+            access_code=_code(kit.card(card), code),
+            partial=partial,
+            cashier=cashier,
+        ),
+    )
+
+
+@app.command()
+def refund(context: Context, number: Number, amount: Amount, cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Give back an amount of an earlier sale.
+
+    Example: authsrv-terminal --kit kit.json refund 323000000017 2.00
+    """
+    _run(context, as_json, lambda module, kit: module.refund(number, _minor(amount, kit), cashier=cashier))
+
+
+@app.command()
+def reverse(context: Context, number: Number, amount: Amount, cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Undo an earlier request whole; the amount is the one that it asked for.
+
+    Example: authsrv-terminal --kit kit.json reverse 323000000017 12.50
+    """
+    _run(context, as_json, lambda module, kit: module.reverse(number, _minor(amount, kit), cashier=cashier))
+
+
+@app.command()
+def reprint(context: Context, number: Number, cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Print the receipt of an earlier request again, marked as a copy.
+
+    Example: authsrv-terminal --kit kit.json reprint 323000000017
+    """
+    _run(context, as_json, lambda module, _: module.reprint(number, cashier=cashier))
+
+
+@app.command()
+def play(
+    context: Context,
+    kit: Annotated[Path | None, typer.Option(help="the kit file")] = None,
+    day: Annotated[Path | None, typer.Option(help="the script; a day with gift cards if left out")] = None,
+    end_with_input: Annotated[
+        bool, typer.Option("--end-with-input", help="end when the standard input ends, with whoever holds it")
+    ] = False,
+) -> None:
+    """Play a day at the tills and print each receipt as it comes; 0 if all went as its script says.
+
+    Example: authsrv-terminal play --kit kit.json --day terminal/days/gift.toml
+    """
+    of: Setup = context.obj
+
+    async def run() -> bool:
+        try:
+            text = day.read_text("utf-8") if day else files("terminal").joinpath("days", "gift.toml").read_text("utf-8")
+        except OSError as error:
+            raise DayError(f"the script {day} cannot be read: {error.strerror}") from None
+        script, cards = read_day(text), of.read_kit(kit)
+        check(script, cards)
+        played = False
+        async with trio.open_nursery() as nursery:
+            if end_with_input:
+                nursery.start_soon(_end_with_input, nursery.cancel_scope)
+            played = await play_day(script, cards, dialling(cards.host, cards.port, of.tls_context()), say_aloud)
+            nursery.cancel_scope.cancel()
+        return played
+
+    raise typer.Exit(0 if _guarded(run) else DECLINED)
+
+
+def main() -> None:
+    """Run the program."""
+    app()
+
+
+def _run(context: Context, as_json: bool, ask: Callable[[Module, Kit], Awaitable[Answer]]) -> None:
+    of: Setup = context.obj
+
+    async def run() -> tuple[Answer, int]:
+        kit = of.read_kit()
+        settings = Settings(deadline_s=of.wait_s)
+        sequence = Sequence(of.sequence)
+        async with connect(
+            kit.host, kit.port, kit.till(of.till), tls=of.tls_context(), settings=settings, sequence=sequence
+        ) as module:
+            return await ask(module, kit), kit.exponent
+
+    answer, exponent = _guarded(run)
+    if as_json:
+        say_aloud(json.dumps(_shape(answer, exponent)))
+    elif answer.text:
+        say_aloud(answer.text.rstrip("\n"))
+    else:
+        say_aloud(f"{answer.result:02} from the switch; last sequence {answer.last_sequence}")
+    raise typer.Exit(0 if answer.approved else DECLINED)
+
+
+def _guarded(run: Callable[[], Awaitable[T]]) -> T:
+    """Run it; a mistake or a missing answer ends the program with one line on standard error."""
+    try:
+        return trio.run(run)
+    except (KitError, DayError, SequenceError, ValueError, ssl.SSLError) as error:
+        typer.echo(f"authsrv-terminal: {error}", err=True)
+        raise typer.Exit(MISTAKE) from None
+    except (NoAnswerError, UnsettledError) as error:
+        typer.echo(f"authsrv-terminal: {error}", err=True)
+        raise typer.Exit(NO_ANSWER) from None
+
+
+def _shape(answer: Answer, exponent: int) -> dict[str, object]:
+    """The answer for `--json`; amounts as text in whole units."""
+    return {
+        "result": f"{answer.result:02}",
+        "reason": answer.reason,
+        "approved": answer.approved,
+        "date": answer.name.date.isoformat(),
+        "sequence": answer.name.sequence,
+        "authorization": answer.authorization,
+        "amount_approved": written(answer.approved_minor, exponent),
+        "still_due": written(answer.still_due_minor, exponent),
+        "balance": written(answer.balance_minor, exponent),
+        "available": written(answer.available_minor, exponent),
+        "receipt": list(answer.lines),
+    }
+
+
+def _minor(amount: str, kit: Kit) -> int:
+    return minor_units(amount, kit.exponent)
+
+
+def _code(card: KitCard, given: str | None) -> str | None:
+    if given == "-":
+        return sys.stdin.readline().strip()
+    return given or card.access_code
+
+
+async def _end_with_input(scope: trio.CancelScope) -> None:
+    descriptor = sys.stdin.fileno()
+    while True:
+        await trio.lowlevel.wait_readable(descriptor)
+        if not os.read(descriptor, READ_BYTES):
+            scope.cancel()
+            return
