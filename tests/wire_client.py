@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from protocol.numbers import Command
     from protocol.signon import ModuleIdentity
 
-PATIENCE_S = 10.0
+PATIENCE_S = 4.0
 READ_BYTES = 65_536
 
 E = TypeVar("E")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 import secrets
 from dataclasses import replace
@@ -23,7 +24,7 @@ from protocol.module import ModuleConnection, SessionClosed
 from protocol.numbers import VERSION, Command, FrameType, Reason, Result, Suite
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from protocol.signon import ModuleIdentity
 
@@ -377,3 +378,167 @@ async def test_one_bad_module_among_sixteen_harms_no_other(shop: Shop, start: St
         again = await wire.sign_on(shop, identities[7])
         assert (await again.ask(Command.SALE, card=OTHER, amount=100)).result == Result.APPROVED
     await shop.check_books()
+
+
+# What a request may not say
+
+
+def patched(plain: bytes, command: Command, values: Mapping[str, Any]) -> bytes:
+    """A request's 320 bytes with these fields of its layout overwritten; `at_N` is a bare byte."""
+    changed = bytearray(plain)
+    codec = Codec(request(command))
+    for name, value in values.items():
+        at, end = (int(name[3:]), int(name[3:]) + 1) if name.startswith("at_") else (codec[name].at, codec[name].end)
+        changed[at:end] = value.ljust(end - at, b"\0") if isinstance(value, bytes) else value.to_bytes(end - at)
+    return bytes(changed)
+
+
+YEAR_1 = {"original_date": 10101, "original_sequence": 1}
+FEBRUARY_30 = {"original_date": 20260230, "original_sequence": 1}
+NINES = {"original_date": 99991231, "original_sequence": 1}
+NUMBER = "original_authorization"
+MALFORMED: dict[str, tuple[Command, dict[str, Any], Reason]] = {
+    "command 0": (Command.SALE, {"command": 0}, Reason.UNKNOWN_COMMAND),
+    "command 0x7777": (Command.SALE, {"command": 0x7777}, Reason.UNKNOWN_COMMAND),
+    "a reserved command": (Command.PURCHASE, {}, Reason.NOT_BUILT),
+    "a flag without a meaning": (Command.SALE, {"flags": 0x20}, Reason.UNKNOWN_FLAG),
+    "the highest flag": (Command.SALE, {"flags": 0x8000}, Reason.UNKNOWN_FLAG),
+    "offline advice": (Command.SALE, {"flags": 2}, Reason.OFFLINE_ADVICE),
+    "unit 1000": (Command.SALE, {"unit": 1000}, Reason.UNKNOWN_UNIT),
+    "unit 0x8003": (Command.SALE, {"unit": 0x8003}, Reason.UNKNOWN_UNIT),
+    "another currency": (Command.SALE, {"unit": 840}, Reason.UNIT_DIFFERS),
+    "visits of a gift card": (Command.SALE, {"unit": 0x8001}, Reason.UNIT_DIFFERS),
+    "a reason on a sale": (Command.SALE, {"reason": 1}, Reason.FIELD_FORBIDDEN),
+    "an original on a sale": (Command.SALE, {"original_sequence": 1}, Reason.FIELD_FORBIDDEN),
+    "a code without its flag": (Command.SALE, {"access_code_block": bytes(15) + b"1"}, Reason.FIELD_FORBIDDEN),
+    "a flag without its code": (Command.SALE, {"flags": 8}, Reason.FIELD_MISSING),
+    "an unused byte": (Command.SALE, {"at_140": 1}, Reason.FIELD_FORBIDDEN),
+    "the area's first byte": (Command.SALE, {"at_160": 1}, Reason.FIELD_FORBIDDEN),
+    "the last byte": (Command.SALE, {"at_319": 1}, Reason.FIELD_FORBIDDEN),
+    "partial on an activation": (Command.ACTIVATE, {"flags": 4}, Reason.FIELD_FORBIDDEN),
+    "eligible on an activation": (Command.ACTIVATE, {"eligible": 1}, Reason.FIELD_FORBIDDEN),
+    "no card": (Command.SALE, {"card": bytes(20)}, Reason.FIELD_MISSING),
+    "a card with a letter": (Command.SALE, {"card": b"63711200000000A0033\0"}, Reason.NOT_DIGITS),
+    "a card with a hole": (Command.SALE, {"card": b"6371120\x00000000000033"}, Reason.NOT_DIGITS),
+    "a card that begins with NUL": (Command.SALE, {"card": b"\0" + OTHER.encode()}, Reason.NOT_DIGITS),
+    "a card of all ones": (Command.SALE, {"card": b"\xff" * 20}, Reason.NOT_DIGITS),
+    "24 o'clock": (Command.SALE, {"time": 240_000}, Reason.BAD_TIME),
+    "the 60th minute": (Command.SALE, {"time": 126_000}, Reason.BAD_TIME),
+    "an amount of 0": (Command.SALE, {"amount": 0}, Reason.AMOUNT_ZERO),
+    "an amount of 2^63": (Command.SALE, {"amount": 2**63}, Reason.AMOUNT_TOO_LARGE),
+    "an amount of 2^64 - 1": (Command.SALE, {"amount": 2**64 - 1}, Reason.AMOUNT_TOO_LARGE),
+    "an amount of 2^63 - 1": (Command.SALE, {"amount": 2**63 - 1}, Reason.FUNDS),
+    "a load of 2^63 - 1": (Command.RELOAD, {"amount": 2**63 - 1}, Reason.ABOVE_LIMIT),
+    "a load of 500.01": (Command.RELOAD, {"amount": 50_001}, Reason.ABOVE_LIMIT),
+    "a load of 4.99": (Command.RELOAD, {"amount": 499}, Reason.BELOW_LIMIT),
+    "an eligible amount of 2^63": (Command.SALE, {"eligible": 2**63}, Reason.AMOUNT_TOO_LARGE),
+    "a till receipt that is not ASCII": (Command.SALE, {"till_receipt": b"caf\xe9" + bytes(12)}, Reason.BAD_TEXT),
+    "a till serial with a bell": (Command.SALE, {"till_serial": b"A\x07" + bytes(14)}, Reason.BAD_TEXT),
+    "an unknown reason": (Command.REVERSE, {"reason": 99, "original_sequence": 1}, Reason.UNKNOWN_REASON),
+    "no original": (Command.REVERSE, {}, Reason.FIELD_MISSING),
+    "two originals": (Command.REVERSE, {"original_sequence": 1, NUMBER: b"319000000011"}, Reason.TWO_ORIGINALS),
+    "an original on February 30": (Command.REVERSE, FEBRUARY_30, Reason.BAD_DATE),
+    "an original without a date": (Command.REVERSE, {"original_sequence": 1}, Reason.BAD_DATE),
+    "an original of sequence 0": (Command.REVERSE, {"original_date": 20260201}, Reason.BAD_SEQUENCE),
+    "an original of year 1": (Command.REVERSE, YEAR_1, Reason.ORIGINAL_UNKNOWN),
+    "an original of year 9999": (Command.REVERSE, NINES, Reason.ORIGINAL_UNKNOWN),
+    "a number with letters": (Command.REVERSE, {NUMBER: b"31900000001X"}, Reason.NOT_DIGITS),
+    "a short number": (Command.REVERSE, {NUMBER: b"31900000001\0"}, Reason.NOT_DIGITS),
+    "a number with a wrong check digit": (Command.REVERSE, {NUMBER: b"319000000013"}, Reason.ORIGINAL_UNKNOWN),
+    "a number of month 000": (Command.REVERSE, {NUMBER: b"000000000018"}, Reason.ORIGINAL_UNKNOWN),
+    "a number of all nines": (Command.REVERSE, {NUMBER: b"999999999999"}, Reason.ORIGINAL_UNKNOWN),
+}  # fmt: skip
+
+UNUSABLE: dict[str, tuple[dict[str, int], Reason]] = {
+    "February 30": ({"date": 20260230}, Reason.BAD_DATE),
+    "month 13": ({"date": 20261301}, Reason.BAD_DATE),
+    "year 0": ({"date": 101}, Reason.BAD_DATE),
+    "no date": ({"date": 0}, Reason.BAD_DATE),
+    "all ones": ({"date": 2**32 - 1}, Reason.BAD_DATE),
+    "year 1": ({"date": 10101}, Reason.OUTSIDE_WINDOW),
+    "year 1999": ({"date": 19991231}, Reason.OUTSIDE_WINDOW),
+    "year 9999": ({"date": 99991231}, Reason.OUTSIDE_WINDOW),
+    "sequence 0": ({"sequence": 0}, Reason.BAD_SEQUENCE),
+    "another module": ({"module": TILLS[1]}, Reason.FOREIGN_MODULE),
+    "no module": ({"module": 0}, Reason.FOREIGN_MODULE),
+}
+
+
+def base_fields(command: Command) -> dict[str, Any]:
+    """What makes a request of this command well-formed, but for an original."""
+    return {} if command is Command.REVERSE else {"card": OTHER, "amount": SOLD}
+
+
+async def test_what_is_malformed_is_declined_recorded_and_moves_nothing(switch: Switch) -> None:
+    """Each has its reason on the wire and one record; a repeat of it gets the same 1,400 bytes; the balance stays."""
+    shop = switch.shop
+    balance = await shop.balance(OTHER)
+    async with switch.caller() as caller:
+        for why, (command, values, reason) in MALFORMED.items():
+            before = await switch.recorded()
+            plain = patched((await caller.till.request(command, **base_fields(command))).encode(), command, values)
+            sent = await caller.send(plain)
+            answer = Response.decode(sent)
+            assert (answer.result, answer.reason) == (reason.result, reason), why
+            assert answer.sequence == caller.till.sequence
+            assert answer.authorization, why
+            assert await caller.send(plain) == sent, why
+            assert await switch.recorded() == before + 1, why
+    assert await shop.balance(OTHER) == balance
+    await switch.still_sells()
+
+
+async def test_what_has_no_usable_name_is_refused_and_leaves_no_record(switch: Switch) -> None:
+    """February 30, year 0, a date out of reach, sequence 0, another's number: an answer that echoes, and no more."""
+    shop = switch.shop
+    before, balance = await switch.recorded(), await shop.balance(OTHER)
+    async with switch.caller() as caller:
+        for why, (values, reason) in UNUSABLE.items():
+            sale = await caller.till.request(Command.SALE, card=OTHER, amount=SOLD)
+            plain = patched(sale.encode(), Command.SALE, values)
+            answer = Response.decode(await caller.send(plain))
+            assert (answer.result, answer.reason, answer.authorization) == (reason.result, reason, ""), why
+            echoed = {"date": answer.date, "sequence": answer.sequence, "module": answer.module}
+            assert values.items() <= echoed.items(), why
+    assert (await switch.recorded(), await shop.balance(OTHER)) == (before, balance)
+    await switch.still_sells()
+
+
+@pytest.mark.parametrize(
+    ("days", "reason", "records"),
+    [(-37, 3012, 0), (-36, 3012, 1), (-35, 0, 1), (0, 0, 1), (1, 0, 1), (2, 3012, 1), (3, 3012, 0)],
+)
+async def test_a_name_is_taken_from_35_days_back_to_one_ahead(
+    switch: Switch, days: int, reason: int, records: int
+) -> None:
+    """A day outside is declined and recorded, more is refused and not recorded."""
+    before = await switch.recorded()
+    async with switch.caller() as caller:
+        date = await switch.shop.today() + dt.timedelta(days=days)
+        answer = await caller.ask(Command.SALE, card=OTHER, amount=SOLD, date=date)
+    assert (answer.reason, bool(answer.authorization)) == (reason, bool(records))
+    assert await switch.recorded() == before + records
+
+
+async def test_echo_and_page_with_faults_are_answered_and_leave_no_record(switch: Switch) -> None:
+    """What is asked beside the ledger has its documented answers too."""
+    before = await switch.recorded()
+    async with switch.caller() as caller:
+        for command, values, reason in (
+            (Command.ECHO, {"amount": 1}, Reason.FIELD_FORBIDDEN),
+            (Command.ECHO, {"card": OTHER.encode()}, Reason.FIELD_FORBIDDEN),
+            (Command.ECHO, {"flags": 0x40}, Reason.UNKNOWN_FLAG),
+            (Command.PAGE, {"page": 1}, Reason.FIELD_MISSING),
+            (Command.PAGE, YEAR_1, Reason.FIELD_MISSING),
+            (Command.PAGE, {"page": 1, **YEAR_1}, Reason.ORIGINAL_UNKNOWN),
+            (Command.PAGE, {"page": 255, "original_date": 99991231, "original_sequence": 1}, Reason.ORIGINAL_UNKNOWN),
+            (Command.PAGE, {"page": 1, "original_authorization": b"999999999999"}, Reason.ORIGINAL_UNKNOWN),
+            (Command.PAGE, {"page": 1, "original_authorization": b"000000000018"}, Reason.ORIGINAL_UNKNOWN),
+        ):  # fmt: skip
+            plain = patched((await caller.till.request(command)).encode(), command, values)
+            answer = Response.decode(await caller.send(plain))
+            assert (answer.result, answer.reason, answer.authorization) == (reason.result, reason, ""), (
+                command,
+                values,
+            )
+    assert await switch.recorded() == before
