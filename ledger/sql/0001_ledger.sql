@@ -12,7 +12,7 @@
 -- a row that every batch updates would make all lanes wait for each other's commits. They are sums over postings, from the
 -- last closed day on. At least one side of a posting is the issuer's, so that one `card` column names the other side.
 --
--- Lock order everywhere: cards by id, accounts, tries by token; names last, by a sorted insert.
+-- Lock order everywhere: cards by id, accounts, tries by token; names last, by a sorted insert, then what hangs on them.
 --
 -- `@schema@` and `@switch_role@` are put in by the migration.
 
@@ -212,6 +212,7 @@ create unique index on undos (module, date, sequence) where reversal;
 create table closed_days (
     day       date primary key,
     marked_by xid8 not null default pg_current_xact_id(),
+    seen_by   xid8,                                   -- the first transaction that saw the mark committed: older ones may not have
     closed_at timestamptz
 );
 
@@ -469,11 +470,9 @@ begin
                     where m.module is null) then
             raise exception 'a posting without its authorization' using errcode = 'AU003';
         end if;
-
-        insert into postings (module, date, sequence, ordinal, debit, credit, unit, card, amount, decided_at, booked_on)
-            select p_module[o], p_date[o], p_sequence[o], n, d, c, u, card, a, p_decided_at, p_booked_on
-              from unnest(p_posting_of, p_posting_ordinal, p_posting_debit, p_posting_credit, p_posting_unit, p_posting_card, p_posting_amount)
-                   p(o, n, d, c, u, card, a);
+        if exists (select from unnest(p_posting_debit || p_posting_credit) k where not exists (select from account_kinds where kind = k)) then
+            raise exception 'a posting on an account that does not exist' using errcode = 'AU006';
+        end if;
 
         -- Balances follow from the postings and from nothing else. An account that moves for the first time gets its row here.
         insert into accounts (card, kind, unit, balance, floor)
@@ -484,7 +483,7 @@ begin
                and not exists (select from accounts a where a.card = p.card and a.kind = k.kind and a.unit = p.unit);
 
         with movement as (
-            select p.card, k.kind, p.unit, sum(k.signed)::bigint as delta, min(sum(k.signed)) over () as least
+            select p.card, k.kind, p.unit, sum(k.signed)::bigint as delta
               from unnest(p_posting_card, p_posting_debit, p_posting_credit, p_posting_unit, p_posting_amount) p(card, debit, credit, unit, amount),
                    lateral (values (p.debit, -p.amount), (p.credit, p.amount)) k(kind, signed)
              where k.kind < 100
@@ -513,18 +512,8 @@ begin
             on conflict (module, day) do update set count = bad_cards.count + excluded.count;
     end if;
 
-    if cardinality(p_undo_of) > 0 then
-        insert into undos (module, date, sequence, reversal, amount, by_module, by_date, by_sequence)
-            select m, d, s, r, a, p_module[o], p_date[o], p_sequence[o]
-              from unnest(p_undo_of, p_undo_module, p_undo_date, p_undo_sequence, p_undo_reversal, p_undo_amount) u(o, m, d, s, r, a);
-    end if;
-
-    if cardinality(p_page_of) > 0 then
-        insert into pages (module, date, sequence, page, answer)
-            select p_module[o], p_date[o], p_sequence[o], page, answer from unnest(p_page_of, p_page, p_page_answer) g(o, page, answer);
-    end if;
-
-    -- Names last and in order: two hosts that record the same names wait for each other here, and never in a circle.
+    -- Names are the last lock and taken in order: two hosts that record the same names wait for each other here, never in a
+    -- circle. What hangs on a name is written under it, so that a name that is taken breaks as a name and as nothing else.
     insert into authorizations (
             module, date, sequence, number, decided_at, booked_on, tombstone, command, result, reason, programme, programme_version,
             branch, unit, card, requested, approved, cashier, original_module, original_date, original_sequence,
@@ -540,11 +529,29 @@ begin
                  token_key, digest_key, digest, answer)
          order by module, date, sequence;
 
-    if exists (select from (select distinct m, d, s from unnest(p_undo_module, p_undo_date, p_undo_sequence) u(m, d, s)) undone,
-                      lateral (select approved from authorizations where module = m and date = d and sequence = s offset 0) a,
+    if cardinality(p_posting_of) > 0 then
+        insert into postings (module, date, sequence, ordinal, debit, credit, unit, card, amount, decided_at, booked_on)
+            select p_module[o], p_date[o], p_sequence[o], n, d, c, u, card, a, p_decided_at, p_booked_on
+              from unnest(p_posting_of, p_posting_ordinal, p_posting_debit, p_posting_credit, p_posting_unit, p_posting_card, p_posting_amount)
+                   p(o, n, d, c, u, card, a);
+    end if;
+
+    if cardinality(p_undo_of) > 0 then
+        insert into undos (module, date, sequence, reversal, amount, by_module, by_date, by_sequence)
+            select m, d, s, r, a, p_module[o], p_date[o], p_sequence[o]
+              from unnest(p_undo_of, p_undo_module, p_undo_date, p_undo_sequence, p_undo_reversal, p_undo_amount) u(o, m, d, s, r, a);
+    end if;
+
+    if cardinality(p_page_of) > 0 then
+        insert into pages (module, date, sequence, page, answer)
+            select p_module[o], p_date[o], p_sequence[o], page, answer from unnest(p_page_of, p_page, p_page_answer) g(o, page, answer);
+    end if;
+
+    if exists (select from (select distinct m, d, s from unnest(p_undo_module, p_undo_date, p_undo_sequence) u(m, d, s)) undone
+                 left join lateral (select approved from authorizations where module = m and date = d and sequence = s offset 0) a on true,
                       lateral (select coalesce(sum(amount) filter (where not reversal), 0) as refunded, bool_or(reversal) as reversed
                                  from undos where module = m and date = d and sequence = s offset 0) u
-                where refunded > approved or refunded < 0 or (reversed and refunded > 0)) then
+                where approved is null or refunded > approved or refunded < 0 or (reversed and refunded > 0)) then
         raise exception 'more is undone than was approved' using errcode = 'AU005';
     end if;
 end $$;
@@ -600,7 +607,15 @@ begin
     if marked.closed_at is not null then
         return true;
     end if;
-    if pg_snapshot_xmin(pg_current_snapshot()) <= marked.marked_by then
+    -- A batch has its transaction id before it reads the open day. One that read it before the mark was committed is
+    -- therefore older than the first transaction that sees the mark; once all older ones have ended, the day is complete.
+    if marked.marked_by = pg_current_xact_id() then
+        return false;
+    end if;
+    if marked.seen_by is null then
+        update closed_days set seen_by = pg_current_xact_id() where day = p_day returning * into marked;
+    end if;
+    if pg_snapshot_xmin(pg_current_snapshot()) < marked.seen_by then
         return false;
     end if;
     insert into closing_balances (day, kind, unit, balance)
