@@ -96,9 +96,9 @@ class TestRights:
                     await refused(switch.execute(f"select from {name}"), DENIED)
                 if row["kind"] != "v":
                     await refused(switch.execute(f"truncate {name} cascade"), DENIED)
-                await refused(switch.execute(f"delete from {name}"), DENIED)
-                await refused(switch.execute(f"update {name} set {attribute} = null"), DENIED)
-                await refused(switch.execute(f"insert into {name} ({attribute}) values (null)"), DENIED)
+                    await refused(switch.execute(f"delete from {name}"), DENIED)
+                    await refused(switch.execute(f"update {name} set {attribute} = null"), DENIED)
+                    await refused(switch.execute(f"insert into {name} ({attribute}) values (null)"), DENIED)
 
         play(issuer, scene)
 
