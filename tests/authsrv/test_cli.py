@@ -1,0 +1,417 @@
+"""The command line: every command's help and shape, an issuer set up by commands alone, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+import loyalty
+from authsrv.shell.cli import app
+from authsrv.shell.key_file import make_key_file
+from authsrv.shell.settings import NAMES
+from ledger.names import luhn_digit
+from ledger.shell.errand import run_errand
+from protocol.signon import ModuleIdentity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Issuer, Server
+
+GIFT = Path(loyalty.__file__).parent / "programmes" / "gift.toml"
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All commands below a command, with the words that call them."""
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield path, command
+        return
+    for name, each in below.items():
+        yield from leaves(each, (*path, name))
+
+
+COMMANDS = dict(leaves(typer.main.get_command(app)))
+
+
+@pytest.fixture(autouse=True)
+def nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the machine reaches a test."""
+    for name in ("CONFIG", "KEK", *map(str.upper, NAMES)):
+        monkeypatch.delenv(f"AUTHSRV_{name}", raising=False)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+
+
+class Desk:
+    """A person at the command line of one issuer."""
+
+    def __init__(self, *place: str) -> None:
+        self.place = place
+
+    def run(self, *words: str, typed: str = "") -> tuple[int, str, str]:
+        """Run a command: exit code, what was printed, what was complained of."""
+        done = CliRunner().invoke(app, [*words, *self.place], input=typed)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done.exit_code, done.stdout, done.stderr
+
+    def ask(self, *words: str, typed: str = "") -> Any:
+        """The JSON that a command prints when it goes well."""
+        code, out, complaint = self.run(*words, "--json", typed=typed)
+        assert (code, complaint if words[0] != "seed" else "") == (0, "")
+        return json.loads(out)
+
+    def refused(self, *words: str, typed: str = "") -> str:
+        """The one line that a command ends with when it is refused."""
+        code, out, complaint = self.run(*words, typed=typed)
+        assert (code, out, complaint.count("\n")) == (1, "", 1)
+        return complaint
+
+
+@pytest.fixture
+def desk(issuer: Issuer, tmp_path: Path) -> Desk:
+    """A desk at a migrated schema with a key-encryption key, and nothing set up in it."""
+    make_key_file(tmp_path / "kek", bytes(range(32)))
+    return Desk("--database", issuer.owner_dsn, "--key-file", str(tmp_path / "kek"))
+
+
+@pytest.fixture
+def opened(desk: Desk, issuer: Issuer) -> Desk:
+    """The same with an issuer, keys, a branch and the gift programme."""
+    as_admin(issuer, "select issuer.set_issuer(7, 'Corner Shop', 'Europe/Riga', 978, 'EUR', 2::smallint, 70)")
+    desk.ask("keys", "init")
+    desk.ask("branch", "add", "--number", "1", "--name", "Centre")
+    desk.ask("programme", "load", str(GIFT))
+    return desk
+
+
+def as_admin(issuer: Issuer, sql: str) -> Any:
+    """One value from the database, whoever may see it."""
+
+    async def ask() -> Any:
+        connection = await asyncpg.connect(issuer.admin_dsn)
+        try:
+            return await connection.fetchval(sql)
+        finally:
+            await connection.close()
+
+    return run_errand(ask())
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
+    """Help with an example that calls this command, the shape of its JSON, and what each option is for."""
+    shown = CliRunner().invoke(app, [*path, "--help"]).stdout
+    assert re.search(rf"^  Example:\n    authsrv {' '.join(path)}\b", shown, re.MULTILINE)
+    assert re.search(r"^  JSON\b.*:\n    \S", shown, re.MULTILINE)
+    assert "--json" in shown
+    assert all(option.help for option in COMMANDS[path].params)
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path != ("version",)], ids=" ".join)
+def test_every_command_takes_the_same_place(path: tuple[str, ...]) -> None:
+    """The database is named alike everywhere."""
+    options = {word for option in COMMANDS[path].params for word in option.opts}
+    assert {"--data-dir", "--database", "--schema", "--key-file", "--config", "--json"} <= options
+
+
+def test_every_setting_is_an_option_of_serve() -> None:
+    """What can be set in the file can be set by a flag."""
+    options = {word for option in COMMANDS["serve",].params for word in option.opts}
+    assert {f"--{name.replace('_', '-')}" for name in NAMES} <= options
+
+
+def test_the_shapes_in_the_help_are_json() -> None:
+    """Each documented shape parses, with the keys that the tests below find."""
+    for path, command in COMMANDS.items():
+        shape = command.help.partition("JSON")[2].partition(":\n")[2]
+        if path[-1] not in ("serve", "demo"):
+            json.loads(shape)
+
+
+def shape(*path: str) -> Any:
+    """The JSON that a command's help shows."""
+    return json.loads(COMMANDS[path].help.partition("JSON")[2].partition(":\n")[2])
+
+
+def test_an_issuer_is_set_up_by_commands_alone(opened: Desk, tmp_path: Path) -> None:
+    """Module and cards get their kits, 0600, and each command prints the shape that its help shows."""
+    kit = tmp_path / "till.json"
+    module = opened.ask(
+        *("module", "enroll", "--number", "1001", "--branch", "1", "--name", "Till 1", "--kit", str(kit)),
+        *("--listen", "10.0.0.1:7000"),
+    )
+    assert module == {"module": 1001, "branch": 1, "name": "Till 1", "kit": str(kit), "keys": None}
+    assert module.keys() == shape("module", "enroll").keys()
+    assert stat.S_IMODE(kit.stat().st_mode) == 0o600
+    written = json.loads(kit.read_text())
+    assert {key: written[key] for key in ("host", "port", "currency", "exponent", "cards")} == {
+        "host": "10.0.0.1",
+        "port": 7000,
+        "currency": 978,
+        "exponent": 2,
+        "cards": [],
+    }
+    assert ModuleIdentity.from_json(written["modules"][0]).module == 1001
+    assert written["modules"][0]["branch"] == 1
+
+    listed = opened.ask("module", "list")["modules"]
+    assert [(each["number"], each["branch_name"], each["generation"]) for each in listed] == [(1001, "Centre", 1)]
+    assert listed[0].keys() == shape("module", "list")["modules"][0].keys()
+
+    cards = tmp_path / "cards.json"
+    issued = opened.ask(
+        *("card", "issue", "gift", "--prefix", "637112", "--count", "3", "--codes", "--kit", str(cards))
+    )
+    assert issued == {"programme": "gift", "cards": 3, "kit": str(cards)}
+    made = json.loads(cards.read_text())["cards"]
+    assert len({card["number"] for card in made}) == 3
+    for card in made:
+        assert card["number"].startswith("637112")
+        assert len(card["number"]) == 19
+        assert luhn_digit(card["number"][:-1]) == int(card["number"][-1])
+        assert re.fullmatch(r"\d{4}", card["access_code"])
+        assert card["programme"] == "gift"
+
+    status = opened.ask("db", "status")
+    assert status.keys() == shape("db", "status").keys()
+    assert (status["issuer"], status["modules"], status["keys"], status["programmes"]) == ("Corner Shop", 1, 6, 1)
+
+
+def test_a_card_is_shown_by_its_number_and_without_it(opened: Desk, issuer: Issuer, tmp_path: Path) -> None:
+    """Programme, status, balance and what moved it; the number itself is not repeated."""
+    kit = tmp_path / "cards.json"
+    number = "12345678901234567"
+    opened.ask("card", "issue", "gift", "--numbers", "-", "--kit", str(kit), typed=f"{number} 4321\n\n")
+    assert opened.ask("card", "show", number) == {
+        "number": "*4567",
+        "live": True,
+        "programme": "gift",
+        "status": "issued",
+        "access_code": True,
+        "failures": 0,
+        "valid_until": None,
+        "currency": "EUR",
+        "exponent": 2,
+        "balances": {},
+        "authorizations": [],
+    }
+    run_errand(load(issuer, 1250))
+    shown = opened.ask("card", "show", "-", typed=number + "\n")
+    assert shown.keys() == shape("card", "show").keys()
+    assert shown["balances"] == {"value": 1250}
+    assert [
+        (each["command"], each["result"], each["approved"], each["module"]) for each in shown["authorizations"]
+    ] == [("reload", 0, 1250, 1001)]
+    code, text, _ = opened.run("card", "show", "-", typed=number + "\n")
+    assert code == 0
+    assert "value: 12.50 EUR" in text
+    assert number not in text + json.dumps(shown)
+
+
+async def load(issuer: Issuer, amount: int) -> None:
+    """Book a load on the only card, as the switch would."""
+    connection = await asyncpg.connect(issuer.admin_dsn, server_settings={"search_path": "issuer"})
+    try:
+        await connection.execute("select make_months()")
+        for sql in (
+            """insert into authorizations (
+                      module, date, sequence, number, decided_at, booked_on, tombstone, command, result, reason,
+                      branch, unit, card, requested, approved, cashier)
+               select 1001, current_date, 1, reserve_number(current_date), now(), current_date, false, 18, 0, 0,
+                      1, 978, id, $1, $1, 0 from cards""",
+            """insert into postings (
+                      module, date, sequence, ordinal, debit, credit, unit, card, amount, decided_at, booked_on)
+               select 1001, current_date, 1, 1, 100, 1, 978, id, $1, now(), current_date from cards""",
+            "insert into accounts select id, 1, 978, $1, 0 from cards",
+        ):
+            await connection.execute(sql, amount)
+    finally:
+        await connection.close()
+
+
+def test_a_seed_is_whole_or_nothing(desk: Desk, issuer: Issuer, tmp_path: Path) -> None:
+    """What the kit says is what the database holds; a second seed is refused and leaves no file."""
+    as_admin(issuer, "select issuer.set_issuer(7, 'Load', 'UTC', 978, 'EUR', 2::smallint, 70)")
+    desk.ask("keys", "init")
+    kit = tmp_path / "kit.json"
+    assert desk.ask("seed", "--cards", "21", "--modules", "3", "--kit", str(kit)) == {
+        "cards": 21,
+        "modules": 3,
+        "kit": str(kit),
+    }
+    written = json.loads(kit.read_text())
+    assert [(each["module"], each["branch"]) for each in written["modules"]] == [(1001, 1), (1002, 2), (1003, 1)]
+    assert len(written["cards"]) == 21
+    assert desk.ask("card", "show", written["cards"][20]["number"])["access_code"] is True
+    assert as_admin(issuer, "select count(*) from issuer.cards") == 21
+    complaint = desk.refused("seed", "--cards", "1", "--modules", "1", "--kit", str(tmp_path / "again.json"))
+    assert "set up already" in complaint
+    assert not (tmp_path / "again.json").exists()
+
+
+def test_a_kit_is_never_overwritten(opened: Desk, tmp_path: Path) -> None:
+    """The file stays, and the module is not enrolled."""
+    kit = tmp_path / "kit.json"
+    kit.write_text("keys of another module")
+    enroll = ("module", "enroll", "--number", "1", "--branch", "1", "--name", "x", "--kit", str(kit))
+    assert "already" in opened.refused(*enroll)
+    assert kit.read_text() == "keys of another module"
+    assert opened.ask("module", "list") == {"modules": []}
+
+
+def test_a_refused_enrolment_leaves_no_kit(opened: Desk, tmp_path: Path) -> None:
+    """There would be keys in it that nothing knows."""
+    kit = tmp_path / "kit.json"
+    assert "no branch 9" in opened.refused(
+        *("module", "enroll", "--number", "1", "--branch", "9", "--name", "x", "--kit", str(kit))
+    )
+    assert not kit.exists()
+
+
+def test_keys_are_shown_only_when_that_is_asked_for(opened: Desk, tmp_path: Path) -> None:
+    """With a kit the screen stays clean; with --show-key it is the same key that the switch holds."""
+    kit = tmp_path / "kit.json"
+    code, text, _ = opened.run(
+        *("module", "enroll", "--number", "1", "--branch", "1", "--name", "x", "--kit", str(kit))
+    )
+    assert code == 0
+    assert json.loads(kit.read_text())["modules"][0]["root_key"] not in text
+    shown = opened.ask("module", "enroll", "--number", "2", "--branch", "1", "--name", "x", "--show-key")
+    assert len(bytes.fromhex(shown["keys"]["root_key"])) == 32
+    code, _, complaint = opened.run("module", "enroll", "--number", "3", "--branch", "1", "--name", "x")
+    assert (code, "--kit" in complaint) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--columns", "40"), "40 columns"),
+        (("--language", "tlh"), "tlh"),
+        (("--deadline-s", "121"), "121 s"),
+        (("--bad-cards-per-day", "0"), "0 bad cards"),
+        (("--number", "4294967296"), "4294967296"),
+    ],
+)
+def test_an_impossible_module_is_refused_with_the_value(opened: Desk, words: tuple[str, str], named: str) -> None:
+    """The operator reads what cannot be, before the database does."""
+    complaint = opened.refused(
+        "module", "enroll", "--number", "1", "--branch", "1", "--name", "x", "--show-key", *words
+    )
+    assert named in complaint
+
+
+def test_which_cards_to_issue_must_be_plain(opened: Desk, tmp_path: Path) -> None:
+    """Given numbers or made ones; a kit is not made for neither or both."""
+    kit = str(tmp_path / "kit.json")
+    for words in (
+        (),
+        ("--count", "3"),
+        ("--prefix", "1"),
+        ("--numbers", "-", "--count", "1"),
+        ("--numbers", "-", "--codes"),
+    ):
+        code, _, complaint = opened.run("card", "issue", "gift", "--kit", kit, *words)
+        assert (code, "say which cards" in complaint) == (2, True)
+    assert "line 2" in opened.refused(
+        "card", "issue", "gift", "--kit", kit, "--numbers", "-", typed="12345678\n1 2 3\n"
+    )
+    assert "easy to guess" in opened.refused(
+        *("card", "issue", "gift", "--kit", kit, "--prefix", "1" * 14, "--count", "11")
+    )
+
+
+def test_a_mistaken_programme_is_told_by_its_lines(opened: Desk, tmp_path: Path) -> None:
+    """Every mistake at once."""
+    file = tmp_path / "gift.toml"
+    file.write_text(GIFT.read_text().replace("version = 1", "version = 0").replace("partial = true", "partial = 1"))
+    code, out, complaint = opened.run("programme", "load", str(file))
+    assert (code, out) == (1, "")
+    assert "version" in complaint
+    assert "partial" in complaint
+    assert "Traceback" not in complaint
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_wrong_key_is_refused(issuer: Issuer, tmp_path: Path) -> None:
+    """Nothing is written under a key that could not open what is there."""
+    make_key_file(tmp_path / "other", bytes(32))
+    other = Desk("--database", issuer.owner_dsn, "--key-file", str(tmp_path / "other"))
+    assert "not the one that this database was set up with" in other.refused(
+        "module", "enroll", "--number", "1", "--branch", "1", "--name", "x", "--show-key"
+    )
+    lost = Desk("--database", issuer.owner_dsn, "--key-file", str(tmp_path / "lost"))
+    assert "bring" in lost.refused("card", "show", "12345678")
+    assert "bring" in lost.refused("keys", "init")
+    assert not (tmp_path / "lost").exists()
+
+
+def test_settings_that_cannot_be_end_before_anything_begins(tmp_path: Path) -> None:
+    """Exit code 2 and the name, the value and what to write instead."""
+    code, out, complaint = Desk("--data-dir", str(tmp_path / "none")).run("serve", "--lanes", "0", "--listen", "here")
+    assert (code, out) == (2, "")
+    assert "--lanes is 0" in complaint
+    assert "1 to 64" in complaint
+    assert "--listen is here" in complaint
+    assert not (tmp_path / "none").exists()
+
+
+def test_no_database_named_says_how_to_name_one() -> None:
+    """For each command alike."""
+    code, _, complaint = Desk().run("db", "status")
+    assert code == 2
+    assert "--data-dir DIR" in complaint
+    assert "--database DSN" in complaint
+
+
+def test_an_unreachable_server_is_no_traceback() -> None:
+    """One line, and the password is not in it."""
+    complaint = Desk("--database", "postgresql://shop_owner:secret@127.0.0.1:1/x").refused("db", "status")
+    assert "cannot be reached" in complaint
+    assert "secret" not in complaint
+
+
+def test_the_switch_role_sees_the_status_and_sets_nothing_up(issuer: Issuer) -> None:
+    """Its DSN is enough to look, and the refusal says which one is needed."""
+    desk = Desk("--database", issuer.switch_dsn)
+    assert desk.ask("db", "status")["issuer"] is None
+    assert "issuer_owner" in desk.refused("branch", "add", "--number", "1", "--name", "x")
+
+
+def test_a_server_of_ones_own_gets_database_roles_and_schema(database: Server, tmp_path: Path) -> None:
+    """`db init` writes the two DSNs into a file of ours alone, and they work."""
+    admin = Desk("--database", database.admin_dsn, "--schema", "kiosk")
+    code, _, complaint = admin.run("db", "init")
+    assert (code, "--dsns" in complaint) == (2, True)
+    file = tmp_path / "dsns.json"
+    made = admin.ask("db", "init", "--dsns", str(file), "--issuer", "Kiosk", "--zone", "Europe/Riga")
+    assert made.keys() == shape("db", "init").keys()
+    assert made["issuer"] == "Kiosk"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    dsns = json.loads(file.read_text())
+    assert Desk("--database", dsns["switch"]).ask("db", "status")["issuer"] == "Kiosk"
+    again = Desk("--database", dsns["owner"]).ask("db", "migrate")
+    assert again == {"schema": "kiosk", "before": made["revision"], "revision": made["revision"]}
+
+
+def test_a_data_folder_is_all_that_is_needed(database_folder: Path) -> None:
+    """From an empty folder to an issuer with keys, and its server is gone after each command."""
+    folder = database_folder / "data"
+    desk = Desk("--data-dir", str(folder))
+    assert "db init" in desk.refused("db", "status")
+    desk.ask("db", "init", "--issuer", "Corner Shop")
+    assert desk.ask("keys", "init") == {"key_file": str(folder / "kek")}
+    assert stat.S_IMODE((folder / "kek").stat().st_mode) == 0o400
+    assert "made already" in desk.refused("keys", "init")
+    (folder / "kek").unlink()
+    assert "bring it back" in desk.refused("keys", "init")
+    assert not (folder / "kek").exists()
+    assert not (folder / "postgres" / "postmaster.pid").exists()
