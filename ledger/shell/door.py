@@ -7,7 +7,7 @@ statement to its COMMIT, because a crossing costs more than a statement. What mu
   caller who does not know. So a caller can give up while it waits for a connection, never later; what it does with a
   late result is its own affair.
 - **No timeout ever touches COMMIT.** The server bounds each statement (`lock_timeout` below `statement_timeout`),
-  `commit` lifts that for the COMMIT alone, and asyncpg's own timeouts stay off: it would apply them to COMMIT too.
+  `commit` lifts what would reach into COMMIT, and asyncpg's own timeouts stay off: it would apply them to COMMIT too.
 - **What is not known is said.** A COMMIT that was sent and not plainly answered is `InDoubt`: connection lost, backend
   killed, or a warning that a synchronous standby did not confirm.
 - **Foreign errors end here**, as `ledger.faults`, without the driver's text and without the driver's exception behind
@@ -50,8 +50,9 @@ SERVER_VERSION_MIN = 150_000
 # What the driver and the network throw; anything else is a mistake of ours and passes as it is.
 FOREIGN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
-# One message to the server, so no round trip more; the timeouts come back by themselves when the transaction has ended.
-COMMIT = "set local statement_timeout = 0; set local lock_timeout = 0; commit"
+# The server's statement_timeout ends where the work of COMMIT begins, its lock_timeout does not. One message, so no
+# round trip more, and the timeout comes back by itself when the transaction has ended.
+COMMIT = "set local lock_timeout = 0; commit"
 
 
 class Door:

@@ -267,6 +267,7 @@ class TestCommit:
     ) -> None:
         """Commit until one is slow, `act` in the middle of it, and raise what that COMMIT raised."""
         faults: list[LedgerFault] = []
+        finished = trio.Event()
 
         async def call() -> None:
             while not faults:
@@ -274,6 +275,7 @@ class TestCommit:
                     await owner.run(slow_insert)
                 except LedgerFault as fault:
                     faults.append(fault)
+            finished.set()
 
         if held_up:
             await admin.run(doing("select pg_advisory_lock(1)"))
@@ -281,6 +283,9 @@ class TestCommit:
             nursery.start_soon(call)
             await until(admin, IN_COMMIT)
             await act()
+            with trio.move_on_after(20):
+                await finished.wait()
+            owner.abandon()  # else a COMMIT that should have ended would hang here for ever, shielded as it is
         raise faults[0]
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -180,9 +181,18 @@ def test_a_killed_server_is_started_again(database_folder: Path) -> None:
     """After kill -9 of the server itself its stale pid file and old children are no obstacle."""
     with attached(database_folder) as first:
         ask(first.admin_dsn, "create table kept as select 7 as number")
+        [(child,)] = ask(first.admin_dsn, "select pid from pg_stat_activity where backend_type = 'checkpointer'")
+        assert isinstance(child, int)
+        os.kill(child, signal.SIGSTOP)  # it cannot end with its server, and holds the shared memory
         os.kill(server_pid(database_folder), signal.SIGKILL)
-        with attached(database_folder) as second:
-            assert ask(second.admin_dsn, "select number from kept") == [(7,)]
+        with ThreadPoolExecutor(1) as threads:
+            started = threads.submit(attach, database_folder)
+            while "shared memory block" not in (database_folder / "postgres.log").read_text():
+                assert not started.done()
+            os.kill(child, signal.SIGCONT)
+            second = started.result()
+        assert ask(second.admin_dsn, "select number from kept") == [(7,)]
+        second.detach()
 
 
 def test_a_pid_that_belongs_to_somebody_else_by_now(database_folder: Path) -> None:
