@@ -27,6 +27,7 @@ from protocol.numbers import (
     Result,
     Suite,
 )
+from protocol.session import TRANSITIONS, Happening
 from protocol.switch import Limits
 
 TEMPLATE: Final = Path(__file__).with_name("WIRE.template.md")
@@ -104,6 +105,7 @@ def _values() -> dict[str, str]:
         "code_pages": _noted(CodePage, "number"),
         "fields": _fields(),
         "results": _results(),
+        "states": _states(),
     }
     return {name: str(number) for name, number in numbers.items()} | texts
 
@@ -198,6 +200,25 @@ def _results() -> str:
         rows.append((f"**{result.value:02}**", f"**{result.note}**"))
         rows += [(reason.value, reason.note) for reason in Reason if reason.result is result and reason]
     return _table(("number", "meaning"), rows)
+
+
+def _states() -> str:
+    return (
+        _table(
+            ("state", "", *(happening.name.lower() for happening in Happening)),
+            (
+                (
+                    state.name.lower(),
+                    state.value,
+                    *(row[each].name.lower() if each in row else "" for each in Happening),
+                )
+                for state, row in TRANSITIONS.items()
+            ),
+        )
+        + "\n\n"
+        + "; ".join(f"*{each.name.lower()}*: {each.value}" for each in Happening)
+        + "."
+    )
 
 
 def _known_code() -> str:

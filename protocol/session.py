@@ -14,7 +14,8 @@ from enum import Enum
 from typing import Final
 
 from protocol.crypto import ForgeryError, Gcm
-from protocol.frame import Frame, header
+from protocol.frame import HEADER_BYTES, Frame, header
+from protocol.layout import FRAME_BYTES, TAG_BYTES
 from protocol.numbers import FrameType
 from protocol.signon import Terms, nonce
 
@@ -80,7 +81,12 @@ class Sealer:
         self.counter = counter
 
     def seal(self, type: FrameType, session: bytes, plain: bytes) -> bytes:  # noqa: A002 - the wire's own word
-        """The next frame of this direction: to be written at once, before any other is sealed."""
+        """The next frame of this direction: to be written at once, before any other is sealed.
+
+        Raises ValueError for a plaintext that is not of the type's length; no counter is used then.
+        """
+        if HEADER_BYTES + len(plain) + TAG_BYTES != FRAME_BYTES[type]:
+            raise ValueError(f"a {type.name} does not carry {len(plain)} bytes")
         start = header(type, session, self.counter)
         sealed = self._cipher.seal(nonce(self._iv, self.counter), plain, start)
         self.counter += 1

@@ -116,6 +116,18 @@ def wire() -> dict[str, Any]:
     return loaded
 
 
+@pytest.fixture(scope="session")
+def fresh() -> Callable[[], tuple[Pair, ModuleIdentity]]:
+    """Make both ends anew, with one enrolled module: for tests that need many."""
+
+    def make() -> tuple[Pair, ModuleIdentity]:
+        directory, who = Modules(), identity(1001, Suite.SHARED_KEY)
+        directory.enroll(who)
+        return Pair(directory, Limits()), who
+
+    return make
+
+
 @pytest.fixture
 def directory() -> Modules:
     return Modules()

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol import frame as framing
 from protocol import signon
@@ -122,6 +124,19 @@ def test_truncated_anywhere(pair: Any, who: ModuleIdentity) -> None:
         assert pair.to_module(bytes([byte])) == []
     assert pair.module.lost() == [SessionClosed(session, Ended.CONNECTION)]
     assert pair.to_module(answer[-1:]) == []
+
+
+@given(st.lists(st.binary(max_size=2000), max_size=10))
+def test_any_bytes(fresh: Callable[[], Any], chunks: list[bytes]) -> None:
+    """Whatever comes, nothing is taken for an answer, little is kept, and no error escapes."""
+    pair, who = fresh()
+    pair.live(who)
+    for chunk in chunks:
+        events = pair.to_module(chunk)
+        assert all(isinstance(event, SessionClosed | ConnectionDropped) for event in events)
+        if events:
+            break
+        assert pair.module._splitter.kept < 1444
 
 
 def test_answer_to_what_was_not_asked(pair: Any, who: ModuleIdentity) -> None:

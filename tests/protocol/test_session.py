@@ -74,6 +74,15 @@ def test_every_flipped_bit() -> None:
     assert opener.open(frame) == bytes(1408)
 
 
+@pytest.mark.parametrize("size", [0, 1407, 1409])
+def test_only_a_whole_plaintext_is_sealed(size: int) -> None:
+    """A plaintext of another length would put the stream out of step: it is an error, and uses no counter."""
+    sealer = Sealer(KEY, IV, 1)
+    with pytest.raises(ValueError, match="RESPONSE does not carry"):
+        sealer.seal(FrameType.RESPONSE, ID, bytes(size))
+    assert sealer.counter == 1
+
+
 def a_session() -> Session:
     return Session(ID, 1001, 5.0)
 

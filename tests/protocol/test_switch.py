@@ -4,10 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol import frame as framing
 from protocol import module as module_end
 from protocol import signon
+from protocol.layout import FRAME_BYTES
 from protocol.numbers import FrameType, Suite
 from protocol.session import Dropped, Ended, State
 from protocol.signon import ModuleIdentity, Terms
@@ -390,6 +393,41 @@ def test_limit_in_flight(join: Callable[..., Any], who: ModuleIdentity) -> None:
     pair.answer(held, 4)
     pair.switch.stay_silent(held)
     assert not over()
+
+
+LIVE, OTHER = "live", "other"
+junk = st.lists(
+    st.one_of(
+        st.binary(max_size=400),
+        st.tuples(
+            st.sampled_from([FrameType.HELLO, FrameType.REQUEST, FrameType.CLOSE]),
+            st.sampled_from([LIVE, OTHER]),
+            st.integers(0, 3),
+            st.binary(max_size=336),
+        ),
+    ),
+    max_size=20,
+)
+
+
+@given(junk)
+def test_any_bytes(fresh: Callable[[], Any], chunks: list[Any]) -> None:
+    """Whatever comes, well-framed or not, nothing is opened, little is kept, and no error escapes."""
+    pair, who = fresh()
+    session, held = pair.live(who)
+    for chunk in chunks:
+        data = chunk
+        if isinstance(chunk, tuple):
+            frame_type, named, counter, body = chunk
+            start = framing.header(frame_type, session.id if named == LIVE else STRANGER, counter)
+            data = start + body.ljust(FRAME_BYTES[frame_type] - 20, b"\0")[: FRAME_BYTES[frame_type] - 20]
+        events = pair.to_switch(data)
+        assert all(isinstance(event, SessionEnded | ConnectionDropped) for event in events)
+        if any(isinstance(event, ConnectionDropped) for event in events):
+            break
+        assert pair.switch._splitter.kept < 356
+        assert len(pair.switch.data_to_send()) <= 20 * (len(data) // 20 + 1)
+    assert set(pair.switch.sessions) <= {held}
 
 
 def test_nothing_secret_is_shown(pair: Any, who: ModuleIdentity) -> None:
