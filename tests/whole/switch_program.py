@@ -1,0 +1,174 @@
+"""A program that tests start beside themselves: switches in processes of their own, that can be killed and that can be
+made to fail at an exact place.
+
+It imports once and forks a switch for each order, so that fifty deaths cost fifty forks. An order is a line of JSON on
+its input, what happens is a line of JSON on its output, with the process that it happened to. When its input ends it
+kills what it has started.
+
+The faults are planted from outside, around the seams of the switch (`store.commit`, `lanes.transact`): the product
+knows nothing of them. `at` counts the batches of that process from 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from authsrv.shell import lanes
+from authsrv.shell.serve import Service, run_switch
+from ledger.shell import door, store
+from protocol.switch import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from ledger.batch import Gathered, Lookup
+    from ledger.shell.door import Connection
+
+LIMITS = Limits(idle_s=3600)  # a test decides itself when a session ends
+
+
+def tell(pid: int | None = None, **happened: Any) -> None:
+    """One line of output, written at once and whole."""
+    os.write(1, json.dumps({"pid": pid or os.getpid(), **happened}).encode() + b"\n")
+
+
+# Faults
+
+
+def die_after_commit(at: int) -> None:
+    """The process is killed when COMMIT number `at` is confirmed, before anybody has heard of it."""
+    commit, count = store.commit, itertools.count(1)
+
+    async def commit_and_die(connection: Connection) -> None:
+        await commit(connection)
+        if next(count) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    store.commit = commit_and_die
+
+
+def kill_server_in_commit(at: int, server: int, delay_s: float) -> None:
+    """Every process of the PostgreSQL server is killed `delay_s` after COMMIT number `at` was sent, before its answer
+    is read. Names are told before their COMMIT is sent."""
+    commit, transact, count = store.commit, store.transact, itertools.count(1)
+    in_hand: dict[Connection, list[list[int]]] = {}
+
+    def transact_told(lookups: Sequence[Lookup], decide: Callable[..., Any]) -> Callable[[Connection], Awaitable[Any]]:
+        work = transact(lookups, decide)
+
+        async def told(connection: Connection) -> Any:
+            in_hand[connection] = [[lookup.name.module, lookup.name.sequence] for lookup in lookups]
+            return await work(connection)
+
+        return told
+
+    async def commit_and_kill(connection: Connection) -> None:
+        if not connection.is_closed():
+            tell(committing=in_hand[connection])
+        sending = asyncio.ensure_future(commit(connection))
+        if next(count) == at:
+            await asyncio.sleep(0)  # it runs up to its first wait, which is the one for the answer
+            await asyncio.sleep(delay_s)
+            kill_tree(server)
+            tell(killed=server)
+        await sending
+
+    store.commit, lanes.transact = commit_and_kill, transact_told
+
+
+def stop_in_batch(at: int) -> None:
+    """The process is stopped in batch number `at`, between its locks and its writes."""
+    transact, count = lanes.transact, itertools.count(1)
+
+    def transact_stopped(lookups: Sequence[Lookup], decide: Callable[[Gathered], Any]) -> Any:
+        def stop_first(gathered: Gathered) -> Any:
+            if next(count) == at:
+                tell(stopping=True)
+                os.kill(os.getpid(), signal.SIGSTOP)
+            return decide(gathered)
+
+        return transact(lookups, stop_first)
+
+    lanes.transact = transact_stopped
+
+
+FAULTS = {fault.__name__: fault for fault in (die_after_commit, kill_server_in_commit, stop_in_batch)}
+
+
+def kill_tree(parent: int) -> None:
+    """Kill a process, then its children, before they can say goodbye."""
+    children = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                    children.append(int(entry.name))
+    for pid in (parent, *children):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+# Processes
+
+
+async def serve(order: dict[str, Any]) -> None:
+    """Be a switch until killed."""
+    service = Service(port=order["port"], lanes=order["lanes"], limits=LIMITS)
+    async with trio.open_nursery() as nursery:
+        [(_, port)] = await nursery.start(
+            run_switch, service, order["dsn"], order["schema"], bytes.fromhex(order["kek"]), trio.Event()
+        )
+        tell(port=port)
+
+
+def be_a_switch(order: dict[str, Any]) -> None:
+    """The whole life of a child."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.close(0)
+    if "idle_in_transaction_ms" in order:
+        door.IDLE_IN_TRANSACTION_TIMEOUT_MS = order["idle_in_transaction_ms"]
+    for name, arguments in order["faults"].items():
+        FAULTS[name](**arguments)
+    try:
+        trio.run(serve, order)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        raise
+    finally:
+        os._exit(1)
+
+
+def main() -> None:
+    """Fork a switch for each order; tell of each that has ended."""
+    living: set[int] = set()
+
+    def reap(*_: object) -> None:
+        with suppress(ChildProcessError):
+            while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+                living.discard(pid)
+                tell(pid, ended=True)
+
+    signal.signal(signal.SIGCHLD, reap)
+    for line in iter(sys.stdin.readline, ""):
+        pid = os.fork()
+        if pid == 0:
+            be_a_switch(json.loads(line))
+        living.add(pid)
+        tell(pid, started=True)
+    for pid in list(living):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
