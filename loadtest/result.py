@@ -1,0 +1,51 @@
+"""Results: what a run gives, and the one place where a figure gets its name in JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loadtest.measurement import Window, latencies
+from loadtest.profile import Profile
+from loadtest.verification import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run."""
+
+    profile: Profile
+    window: Window
+    verdict: Verdict
+    refused: int  # measured answers that say no more than that nothing was done
+    resolved: int  # requests that had no recorded answer when the run ended, and got it by a repeat
+    sealed_late: int
+
+    @property
+    def authorizations_per_s(self) -> float:
+        """Answers a second, without those that decided nothing."""
+        return max(0.0, self.window.answers - self.refused) / self.window.duration_s
+
+
+def run_result(outcome: Outcome, settings: Mapping[str, str]) -> dict[str, Any]:
+    """The result of one run."""
+    window, verdict = outcome.window, outcome.verdict
+    return {
+        "profile": outcome.profile.name,
+        "load": outcome.profile.load.value,
+        "duration_s": window.duration_s,
+        "authorizations_per_s": round(outcome.authorizations_per_s, 1),
+        **latencies(window.histogram()),
+        "cpu_us": window.cpu_us(),
+        "batch_mean": window.batch_mean(),
+        "answers": dict(sorted(verdict.answers.items())),
+        "refused": outcome.refused,
+        "resolved": outcome.resolved,
+        "sealed_late": outcome.sealed_late,
+        "recorded": verdict.recorded,
+        "verified": verdict.holds,
+        "findings": list(verdict.findings[:20]),
+        "settings": dict(settings),
+        "course": window.course(),
+        "cpu_course": window.cpu_course(),
+        "batches": [{"at_most": bound, "batches": count} for bound, count in window.batches.items()],
+    }

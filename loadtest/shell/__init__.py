@@ -1,0 +1,1 @@
+"""The only part of `loadtest` that touches processes, sockets, clocks and files."""

@@ -1,0 +1,88 @@
+"""`authsrv-loadtest`: the command line of the harness. JSON goes to stdout, progress to stderr."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from loadtest.profile import ProfileError, load_profile, names
+from loadtest.result import run_result
+from loadtest.shell.ground import open_ground
+from loadtest.shell.run import run_profile
+from loadtest.shell.switch import SwitchError, running_switch
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, add_completion=False)
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="A folder that is kept for further runs; else a new one, removed in the end."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the switch, like lanes=4.")
+]
+Seed = Annotated[int, typer.Option(help="What the traffic is made from; the same seed asks the same.")]
+
+
+@app.callback()
+def _harness() -> None:
+    """How fast the switch is, and whether all that it said is true."""
+
+
+@app.command()
+def run(
+    profile: Annotated[str, typer.Argument(help=f"One of {', '.join(names())}.")],
+    duration_s: Annotated[float | None, typer.Option(min=1, help="Measured seconds; else the profile's.")] = None,
+    rate: Annotated[float | None, typer.Option(min=1, help="Open load at this many requests a second.")] = None,
+    data_dir: DataDir = None,
+    setting: Settings = None,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Run one profile, verify every answer, and exit 1 where one was not true.
+
+    Example: authsrv-loadtest run terminals --duration-s 10 --json
+    """
+    chosen = load_profile(profile).changed(duration_s=duration_s, rate_per_s=rate)
+    settings = _settings(setting)
+    with open_ground(data_dir) as ground, running_switch(ground, settings) as switch:
+        _progress(f"the switch is process {switch.pid}")
+        outcome = run_profile(ground, switch, chosen, seed=seed, progress=_progress)
+    result = run_result(outcome, settings)
+    _report(result, as_json)
+
+
+def _report(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result))  # noqa: T201 - what the command is for
+    else:
+        for name, value in result.items():
+            if not isinstance(value, list) or name == "findings":
+                print(f"{name:22} {json.dumps(value)}")  # noqa: T201 - the same
+    if not result["verified"]:
+        raise typer.Exit(1)
+
+
+def _settings(given: list[str] | None) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for each in given or ():
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{each} is not NAME=VALUE")
+        settings[name.replace("-", "_")] = value
+    return settings
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - what progress is for
+
+
+def main() -> None:
+    """The command `authsrv-loadtest`."""
+    try:
+        app()
+    except (ProfileError, SwitchError) as error:
+        _progress(f"authsrv-loadtest: {error}")
+        sys.exit(1)

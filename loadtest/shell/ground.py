@@ -1,0 +1,150 @@
+"""What a run stands on: a folder with the embedded database, an issuer, modules and cards, and what they hold.
+
+The folder may be kept and used again: modules learn their last sequence from the switch, cards stay active. It is
+opened without an event loop, for the harness has none. The issuer's gift programme is the one that comes along, with
+limits so high that no run meets them.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from authsrv.card_number import card_number
+from authsrv.shell import enrolment
+from authsrv.shell.enrolment import ModuleTraits
+from authsrv.shell.key_file import default_file, make_key_file, read_key_file
+from ledger.shell import embedded
+from ledger.shell.database import Database, create_issuer_database
+from ledger.shell.door import Connection
+from ledger.shell.errand import run_errand
+from ledger.shell.migrate import migrate
+from loadtest.traffic import Plastic
+from loyalty.source import parse_programme
+from protocol.signon import ModuleIdentity
+
+T = TypeVar("T")
+
+KIT: Final = "loadtest.json"
+PREFIX: Final = "637113"
+PROGRAMME: Final = "gift.toml"
+BRANCHES: Final = ((1, "Centre"), (2, "Harbour"))
+FIRST_MODULE: Final = 1001
+MODULES: Final = 2304  # the largest profile's, and the storm's
+CARDS: Final = 10_000  # that are active
+FRESH_CARDS: Final = 10_000  # that are to be sold
+WITHOUT_LIMIT: Final = 10**15
+MANY: Final = 30_000
+CHUNK: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """An opened folder."""
+
+    folder: Path
+    database: Database = field(repr=False)
+    admin_dsn: str = field(repr=False)
+    postmaster: int
+    key_encryption_key: bytes = field(repr=False)
+    modules: tuple[ModuleIdentity, ...]
+    cards: tuple[Plastic, ...] = field(repr=False)
+    fresh_cards: tuple[Plastic, ...] = field(repr=False)
+
+    def ask(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Let `work` ask the database as the issuer's owner."""
+        return run_errand(_as_owner(self.database, work))
+
+    def query(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Ask one question as the issuer's owner."""
+        return self.ask(lambda connection: connection.fetch(sql, *arguments))
+
+
+@contextmanager
+def open_ground(folder: Path | None = None) -> Iterator[Ground]:
+    """Open `folder`, made where it is missing, or a new one that is removed in the end."""
+    kept = folder is not None
+    if folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="authsrv-loadtest-"))
+        folder.chmod(0o711)  # the database's account must pass through it
+    try:
+        attachment = embedded.attach(folder, create=True)
+        try:
+            yield _furnished(folder, attachment)
+        finally:
+            attachment.detach()
+    finally:
+        if not kept:
+            shutil.rmtree(folder)
+
+
+def _furnished(folder: Path, attachment: embedded.Attachment) -> Ground:
+    database = create_issuer_database(attachment.admin_dsn)
+    migrate(database.owner_dsn, database.schema)
+    key_file = default_file(folder)
+    if not key_file.exists():
+        make_key_file(key_file, secrets.token_bytes(32))
+    key = read_key_file(key_file)
+    if not (folder / KIT).exists():
+        kit = run_errand(_as_owner(database, lambda connection: _furnish(connection, key)))
+        with os.fdopen(os.open(folder / KIT, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            json.dump(kit, out)
+    kit = json.loads((folder / KIT).read_text())
+    cards = [Plastic(number, code) for number, code in kit["cards"]]
+    return Ground(
+        folder,
+        database,
+        attachment.admin_dsn,
+        int((folder / "postgres" / "postmaster.pid").read_text().split()[0]),
+        key,
+        tuple(ModuleIdentity.from_json(module) for module in kit["modules"]),
+        tuple(cards[:CARDS]),
+        tuple(cards[CARDS:]),
+    )
+
+
+async def _furnish(connection: Connection, key: bytes) -> dict[str, Any]:
+    async with connection.transaction():
+        await enrolment.create_issuer(connection, 1, "Load test", zone="UTC", code="EUR", group=1)
+        await enrolment.init_keys(connection, key, secrets.token_bytes)
+        for number, name in BRANCHES:
+            await enrolment.add_branch(connection, number, name)
+        gift = parse_programme(files("loyalty").joinpath("programmes", PROGRAMME).read_text("utf-8"), PROGRAMME)
+        gift = replace(gift, load_maximum_minor=WITHOUT_LIMIT, balance_maximum_minor=WITHOUT_LIMIT, loads_per_day=MANY)
+        await enrolment.add_programme(connection, gift)
+        identities = await enrolment.enroll_modules(
+            connection,
+            key,
+            [(FIRST_MODULE + place, BRANCHES[place % 2][0], f"till {place}") for place in range(MODULES)],
+            traits=ModuleTraits(bad_cards_per_day=2**31 - 1),
+            random=secrets.token_bytes,
+        )
+        ring = await enrolment.load_ring(connection, key)
+        cards = [
+            (card_number(PREFIX, serial), f"{secrets.randbelow(10_000):04d}" if serial % 2 else None)
+            for serial in range(CARDS + FRESH_CARDS)
+        ]
+        for start in range(0, len(cards), CHUNK):
+            await enrolment.issue_cards(connection, ring, gift.name, cards[start : start + CHUNK])
+    for table in ("cards", "card_numbers"):
+        await connection.execute(f"analyze {table}")
+    return {"modules": [identity.to_json() for identity in identities], "cards": cards}
+
+
+async def _as_owner(database: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
+    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+        database.owner_dsn, server_settings={"search_path": database.schema}
+    )
+    try:
+        return await work(connection)
+    finally:
+        await connection.close()

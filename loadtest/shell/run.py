@@ -1,0 +1,209 @@
+"""One run: sign on, warm up, measure, and prove that all that was said is true."""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import ceil
+from random import Random
+from typing import Final
+
+from loadtest.measurement import CpuSample, Window
+from loadtest.profile import Load, Profile
+from loadtest.result import Outcome
+from loadtest.shell import cpu
+from loadtest.shell.generator import Generator, Line, Till
+from loadtest.shell.ground import Ground
+from loadtest.shell.switch import HOST, Switch
+from loadtest.traffic import CODE_RANDOM_BYTES, Script, arrivals
+from loadtest.verification import Entry, Exchange, Name, open_requests, verify
+from protocol import access_code
+from protocol.messages import Request, date_number
+from protocol.numbers import Flag
+from protocol.signon import ModuleIdentity
+
+SPARE: Final = 1.2  # more sealed requests than the warm-up's rate asks for
+RATE_GUESS_PER_S: Final = 10_000.0
+REPEATS_MAX: Final = 5
+
+
+ENTRIES: Final = """
+    select a.module, a.date, a.sequence, a.command, a.result, a.approved, a.number,
+           (select coalesce(sum(p.amount), 0)::bigint from postings p
+             where p.module = a.module and p.date = a.date and p.sequence = a.sequence) as posted
+      from unnest($1::bigint[], $2::bigint[]) f(module, last),
+           lateral (select * from authorizations
+                     where module = f.module and date >= $3 and sequence > f.last offset 0) a
+"""
+LAST_SEQUENCES: Final = """
+    select m.number as module, coalesce(a.sequence, 0) as last from modules m
+      left join lateral (select sequence from authorizations where module = m.number
+                          order by date desc, sequence desc limit 1) a on true
+"""
+BOOKS: Final = {
+    "a unit does not sum to zero": "select unit from trial_balance group by unit having sum(balance) <> 0",
+    "a balance is not what its postings add up to": "select card from unbalanced_accounts",
+    "an account lies below its floor": "select card from accounts where balance < floor",
+}
+
+
+class Shift:
+    """Tills at work on a switch: they sign on, work for a while, and are checked in the end."""
+
+    def __init__(
+        self, ground: Ground, switch: Switch, profile: Profile, *, seed: int, progress: Callable[[str], None]
+    ) -> None:
+        """Sign the profile's modules on; `progress` is told what goes on, in words."""
+        self._ground = ground
+        self._switch = switch
+        self._profile = profile
+        self._random = Random(seed)  # noqa: S311 - traffic, that can be made again
+        self._progress = progress
+        self._today = dt.datetime.now(dt.UTC).date()
+        self._last = {row["module"]: row["last"] for row in ground.query(LAST_SEQUENCES)}
+        self._tills: list[Till] = []
+        self._measured_from: list[int] = []
+        for place in range(0, profile.modules, profile.modules_per_connection):
+            self._sign_on(ground.modules[place : place + profile.modules_per_connection])
+        self._generator = Generator(self._tills)
+        self._rate_per_s = RATE_GUESS_PER_S
+
+    def _sign_on(self, identities: Sequence[ModuleIdentity]) -> None:
+        for till, last in Line((HOST, self._switch.port)).sign_on(identities, self._today):
+            script = Script(
+                self._profile,
+                self._ground.cards[: self._profile.cards],
+                module=till.session.module,
+                today=self._today,
+                last_sequence=last,
+                code_key=till.session.access_code_key,
+                random=Random(self._random.getrandbits(64)),  # noqa: S311 - the same
+                fresh=self._ground.fresh_cards[len(self._tills) :: self._profile.modules],
+            )
+            till.begin(script)
+            self._tills.append(till)
+
+    def activate_cards(self) -> None:
+        """Sell all cards that every run uses, where that was not done before."""
+        [active] = self._ground.query("select count(*) as cards from cards where status = 1")
+        if active["cards"] >= len(self._ground.cards):
+            return
+        self._progress(f"selling {len(self._ground.cards)} cards")
+        for place, card in enumerate(self._ground.cards):
+            self._tills[place % len(self._tills)].activate(card)
+        self._generator.settle()
+        self._ground.ask(lambda connection: connection.execute("analyze"))
+
+    def warm_up(self) -> None:
+        """Work for a while without measuring, and learn the rate."""
+        duration_s = self._profile.warm_up_s
+        self._seal(duration_s)
+        self._generator.drive(duration_s, self._arrivals(duration_s))
+        self._rate_per_s = len(self._generator.answered_s) / duration_s
+
+    def measure(self, duration_s: float) -> Window:
+        """Work and measure."""
+        self._seal(duration_s)
+        coming = self._arrivals(duration_s)
+        samples: list[CpuSample] = []
+
+        def sample(at_s: float) -> None:
+            used = {
+                "switch": cpu.tree_s(self._switch.pid),
+                "database": cpu.tree_s(self._ground.postmaster),
+                "generator": cpu.own_s(),
+            }
+            samples.append(CpuSample(at_s, used))
+            self._progress(f"{self._profile.name}: {at_s:3.0f} s, {len(self._generator.answered_s)} answers")
+
+        self._measured_from = [till.sent for till in self._tills]
+        bounds, requests = self._switch.batches()
+        self._generator.drive(duration_s, coming, sample)
+        bounds_after, requests_after = self._switch.batches()
+        below, batches = 0, {}
+        for bound, count in bounds_after.items():
+            batches[bound] = count - bounds.get(bound, 0) - below
+            below += batches[bound]
+        return Window(
+            duration_s,
+            self._generator.wanted_s,
+            self._generator.answered_s,
+            samples,
+            batches,
+            requests_after - requests,
+        )
+
+    def _arrivals(self, duration_s: float) -> list[float] | None:
+        if self._profile.load is Load.CLOSED:
+            return None
+        return arrivals(replace(self._profile, duration_s=duration_s), self._random)
+
+    def _seal(self, duration_s: float) -> None:
+        rate_per_s = self._profile.rate_per_s or self._rate_per_s
+        for till in self._tills:
+            till.seal_next(ceil(SPARE * duration_s * rate_per_s / len(self._tills)) + 1)
+
+    def finish(self, window: Window) -> Outcome:
+        """Hang up, resolve what is open by repeats, and verify everything since the tills signed on."""
+        self._progress(f"{self._profile.name}: verifying")
+        self._generator.close()
+        exchanges: list[Exchange] = []
+        refused = 0
+        for till, measured_from in zip(self._tills, self._measured_from, strict=True):
+            seen = list(till.exchanges())
+            refused += sum(1 for each in seen[measured_from:] if each.answer is not None and each.final is None)
+            exchanges += seen
+        unanswered = open_requests(exchanges)
+        for _ in range(REPEATS_MAX):
+            left = open_requests(exchanges)
+            if not left:
+                break
+            exchanges += self._repeat(left)
+        entries = self._entries()
+        return Outcome(
+            self._profile,
+            window,
+            verify(exchanges, entries, self._books()),
+            refused,
+            len(unanswered),
+            self._generator.sealed_late,
+        )
+
+    def _repeat(self, requests: list[Request]) -> list[Exchange]:
+        """Ask again, on new sessions; an access code is sealed anew."""
+        codes = {card.number: card.access_code for card in (*self._ground.cards, *self._ground.fresh_cards)}
+        identities = {identity.module: identity for identity in self._ground.modules}
+        tills: dict[int, Till] = {}
+        for module in {request.module for request in requests}:
+            [(tills[module], _)] = Line((HOST, self._switch.port)).sign_on([identities[module]], self._today)
+        for request in requests:
+            till = tills[request.module]
+            block, code = None, codes.get(request.card)
+            if request.access_code_block is not None and code is not None:
+                random = self._random.randbytes(CODE_RANDOM_BYTES)
+                block = access_code.encode(code, request.card, till.session.access_code_key, random)
+            till.seal(
+                replace(
+                    request, flags=request.flags | Flag.REPEAT, access_code_block=block or request.access_code_block
+                )
+            )
+        generator = Generator(list(tills.values()))
+        generator.settle()
+        generator.close()
+        return [exchange for till in tills.values() for exchange in till.exchanges()]
+
+    def _entries(self) -> dict[Name, Entry]:
+        rows = self._ground.query(ENTRIES, list(self._last), list(self._last.values()), self._today - dt.timedelta(1))
+        return {(row["module"], date_number(row["date"]), row["sequence"]): Entry(*tuple(row)[3:]) for row in rows}
+
+    def _books(self) -> list[str]:
+        return [finding for finding, sql in BOOKS.items() if self._ground.query(sql)]
+
+
+def run_profile(
+    ground: Ground, switch: Switch, profile: Profile, *, seed: int, progress: Callable[[str], None]
+) -> Outcome:
+    """One whole run of a profile."""
+    shift = Shift(ground, switch, profile, seed=seed, progress=progress)
+    shift.activate_cards()
+    shift.warm_up()
+    return shift.finish(shift.measure(profile.duration_s))

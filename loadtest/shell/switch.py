@@ -1,0 +1,106 @@
+"""The switch under test: a process of its own, started as its operator would, and looked at from outside."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from loadtest.shell.ground import Ground
+
+START_S: Final = 30.0
+STOP_S: Final = 30.0
+HOST: Final = "127.0.0.1"
+_BATCHES: Final = "authsrv_batch_requests"
+
+
+class SwitchError(Exception):
+    """The switch did not start, or ended; the message says what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A running switch."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    metrics_port: int
+
+    @property
+    def pid(self) -> int:
+        """The process that was started; its workers are below it."""
+        return self.process.pid
+
+    def batches(self) -> tuple[dict[float, int], float]:
+        """How many batches had at most so many requests, by bound and cumulated; and the requests in all of them."""
+        with urllib.request.urlopen(f"http://{HOST}:{self.metrics_port}/metrics", timeout=5) as page:
+            text = page.read().decode()
+        counts: dict[float, int] = {}
+        total = 0.0
+        for family in text_string_to_metric_families(text):
+            if family.name == _BATCHES:
+                for sample in family.samples:
+                    if sample.name.endswith("_bucket"):
+                        counts[float(sample.labels["le"])] = int(sample.value)
+                    elif sample.name.endswith("_sum"):
+                        total = sample.value
+        return counts, total
+
+
+@contextmanager
+def running_switch(ground: Ground, settings: Mapping[str, str]) -> Iterator[Switch]:
+    """Run a switch on `ground` with further `settings` by their names. Raises `SwitchError`."""
+    port, metrics_port = _free_ports(2)
+    given = {
+        "database": ground.database.switch_dsn,
+        "kek": ground.key_encryption_key.hex(),
+        "listen": f"{HOST}:{port}",
+        "metrics": f"{HOST}:{metrics_port}",
+        "log_level": "warning",
+        **settings,
+    }
+    environment = os.environ | {f"AUTHSRV_{name.upper()}": value for name, value in given.items()}
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from authsrv.shell.cli import main; main()", "serve"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(process, port)
+        yield Switch(process, port, metrics_port)
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    held = [socket.create_server((HOST, 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise SwitchError(f"the switch ended with {process.returncode} before it served; see above what it said")
+        try:
+            socket.create_connection((HOST, port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise SwitchError(f"the switch did not serve within {START_S:.0f} s")
