@@ -414,14 +414,73 @@ class TestMonths:
         play(issuer, scene)
 
 
-async def gather(connection: Connection, dates: list[dt.date]) -> asyncpg.Record:
-    """Begin a batch of requests that name neither card nor original."""
-    none = [None] * len(dates)
-    sequences = range(1000, 1000 + len(dates))
-    columns = ([MODULE] * len(dates), dates, list(sequences), none, [False] * len(dates), none, none, none, none)
+async def gather(
+    connection: Connection,
+    dates: list[dt.date],
+    token: bytes | None = None,
+    coded: bool = False,
+    original: int | None = None,
+) -> asyncpg.Record:
+    """Begin a batch of requests, each of which may show a card and name an original of its own day."""
+    modules, none, sequences = [MODULE] * len(dates), [None] * len(dates), range(1000, 1000 + len(dates))
+    originals = (modules, dates, [original] * len(dates)) if original is not None else (none, none, none)
+    columns = (modules, dates, list(sequences), [token] * len(dates), [coded] * len(dates), *originals, none)
     row = await connection.fetchrow(GATHER, *columns)
     assert row is not None
     return row
+
+
+class TestGather:
+    def test_an_original_that_arrives_under_the_locks_begins_anew(self, issuer: Any) -> None:
+        """An original committed after the first look is of a card that is not locked: the batch is to run again."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            async with connected(issuer.switch_dsn) as other:
+                await owner.execute("begin; select from cards where id = 2 for no key update")
+                asking = asyncio.create_task(gather(switch, [day], b"second", original=1))
+                await until_blocked(owner, switch)
+                await record(other, **names(day, 1, card=FIRST))
+                await owner.execute("commit")
+                await refused(asking, "40001")
+                found = await gather(switch, [day], b"second", original=1)
+            assert [card["id"] for card in sorted(found["cards"], key=lambda card: card["id"])] == [FIRST, SECOND]
+
+        play(issuer, scene)
+
+    def test_guesses_at_an_unknown_card_wait_for_each_other(self, issuer: Any) -> None:
+        """Two tries of a code on a card that does not exist are counted one after the other."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            async with connected(issuer.switch_dsn) as other:
+                await switch.execute("begin")
+                assert (await gather(switch, [day], b"nobody", coded=True))["numbers"] == [(b"nobody", None, None, 0)]
+                waiting = asyncio.create_task(gather(other, [day], b"nobody", coded=True))
+                await until_blocked(owner, other)
+                await record(switch, **names(day, 1), try_token=[b"nobody"], try_failures=[1])
+                await switch.execute("commit")
+                assert (await waiting)["numbers"] == [(b"nobody", None, None, 1)]
+
+        play(issuer, scene)
+
+    def test_a_batch_sees_what_was_committed_while_it_waited(self, issuer: Any) -> None:
+        """Balance and record are read after the lock: what another batch on the card did is there."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            async with connected(issuer.switch_dsn) as other:
+                await switch.execute("begin")
+                await gather(switch, [day], b"first")
+                waiting = asyncio.create_task(gather(other, [day], b"first"))
+                await until_blocked(owner, other)
+                await load(switch, 1000, FIRST, 70)
+                await switch.execute("commit")
+                found = await waiting
+                assert found["cards"][0]["value"] == 70
+                assert found["recorded"][0]["ordinal"] == 1
+
+        play(issuer, scene)
 
 
 async def issuer_balances(owner: Connection) -> dict[int, int]:
