@@ -213,15 +213,13 @@ async def commit(connection: Connection) -> None:
     Raises `InDoubt` when COMMIT was sent and not plainly confirmed; any other fault of `ledger.faults` means that the
     transaction was rolled back.
     """
-    if connection.is_closed():
-        raise Unavailable("the connection was lost before COMMIT was sent")
     warned: list[str] = []
 
     def listen(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
         if getattr(message, "severity_en", None) == "WARNING":
             warned.append(str(getattr(message, "sqlstate", None)))
 
-    connection.add_log_listener(listen)
+    connection.add_log_listener(listen)  # refuses a connection that is lost already: no COMMIT was sent, so no doubt
     fault: LedgerFault | None = None
     try:
         status = await connection.execute(COMMIT)
