@@ -126,5 +126,3 @@ begin
         select id, p_programme, case when v is not null then p_verifier_key end, v from unnest(p_id, p_verifier) c(id, v);
     insert into card_numbers (token, token_key, card) select t, p_token_key, id from unnest(p_token, p_id) n(t, id);
 end $$;
-
-revoke all on all functions in schema @schema@ from public;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -114,3 +115,12 @@ def test_a_folder_is_no_key(tmp_path: Path) -> None:
     """Only a plain file is read."""
     with pytest.raises(KeyFileError, match="not a plain file"):
         read_key_file(tmp_path)
+
+
+def test_a_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who owns it can change it."""
+    make_key_file(tmp_path / "kek", KEYS[1])
+    owner = (tmp_path / "kek").stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(KeyFileError, match="another user"):
+        read_key_file(tmp_path / "kek")
