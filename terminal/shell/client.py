@@ -501,9 +501,11 @@ class Link:
         scope, ended = trio.CancelScope(), trio.Event()
 
         async def run() -> None:
-            with scope:
-                await module.run()
-            ended.set()
+            try:
+                with scope:
+                    await module.run()
+            finally:
+                ended.set()
 
         self._trunk.nursery.start_soon(run)
         try:

@@ -1,11 +1,6 @@
 """The module against a switch that does as it is told, on the virtual clock."""
 
-import pytest
-import trio
-
-from protocol.messages import OriginalName
-from protocol.numbers import Command, Flag, GivenReason, Result
-from terminal import NoAnswerError
+from protocol.numbers import Command
 
 CARD = "6280000000000017"
 CODE = "4711"
