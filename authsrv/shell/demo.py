@@ -11,8 +11,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -75,26 +74,29 @@ async def demo(settings: Settings, *, once: bool) -> int:
     dsn = settings.database.get_secret_value() if settings.database else None
     _say(f"Database: {'the server of --database' if dsn else f'embedded, in {folder}'}; schema {SCHEMA}")
     place = {"dsn": dsn} if dsn else {"data_dir": folder}
-    async with open_database(**place, schema=SCHEMA, create=True) as database:  # type: ignore[arg-type]
+    async with open_database(**place, schema=SCHEMA, create=True) as database:
         await trio.to_thread.run_sync(migrate, database.owner_dsn, SCHEMA)
         if not key_file.exists():
             make_key_file(key_file, secrets.token_bytes(KEY_BYTES))
         kek = read_key_file(key_file)
+        await _as_owner(database.owner_dsn, lambda connection: _found(connection, kek))
         service = service_of(settings)
         stop = trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, stop, nursery.cancel_scope)
-            addresses = await nursery.start(run_switch, service, database.switch_dsn, SCHEMA, kek, stop)
-            address = Address(*addresses[0])
-            kit_file.unlink(missing_ok=True)
-            await _furnish(database.owner_dsn, kek, address, kit_file)
-            _say(f"Switch:   listening on {address}")
-            _say(f"Kit:      {kit_file} (keys of {TILLS} tills, {CARDS} cards with their access codes)\n")
-            result = await _play(kit_file)
-            if not once and not stop.is_set():
-                _say(_BY_HAND.format(kit=kit_file, place=f"--data-dir {folder}" if not dsn else "--database DSN"))
-                await stop.wait()
-            stop.set()
+        async with trio.open_nursery() as listening:
+            listening.start_soon(_stop_on_signal, stop, listening.cancel_scope)
+            async with trio.open_nursery() as serving:
+                addresses = await serving.start(run_switch, service, database.switch_dsn, SCHEMA, kek, stop)
+                address = Address(*addresses[0])
+                kit_file.unlink(missing_ok=True)
+                await _as_owner(database.owner_dsn, lambda connection: _furnish(connection, kek, address, kit_file))
+                _say(f"Switch:   listening on {address}")
+                _say(f"Kit:      {kit_file} (keys of {TILLS} tills, {CARDS} cards with their access codes)\n")
+                result = await _play(kit_file)
+                if not once and not stop.is_set():
+                    _say(_BY_HAND.format(kit=kit_file, place="--database DSN" if dsn else f"--data-dir {folder}"))
+                    await stop.wait()
+                stop.set()
+            listening.cancel_scope.cancel()
         return result
 
 
@@ -117,31 +119,22 @@ async def _stop_on_signal(stop: trio.Event, scope: trio.CancelScope) -> None:
             stop.set()
 
 
-async def _furnish(owner_dsn: str, kek: bytes, address: Address, kit_file: Path) -> None:
-    """Set the issuer up where it is not, and give it new tills and cards, all in one transaction and one kit file."""
+async def _as_owner(dsn: str, work: Callable[[Connection], Awaitable[None]]) -> None:
+    """Do `work` as the issuer's owner, in one transaction."""
 
-    async def furnish() -> None:
-        async with _owner(owner_dsn) as connection, connection.transaction():
-            await _first_time(connection, kek)
-            issuer = await connection.fetchrow("select currency, exponent from issuer")
-            last = await connection.fetchval("select coalesce(max(number), 1000) from modules")
-            modules = [
-                (last + 1 + place, BRANCHES[place % len(BRANCHES)][0], f"Till {place + 1}") for place in range(TILLS)
-            ]
-            identities = await enroll_modules(connection, kek, modules, random=secrets.token_bytes)
-            cards = [_new_card(coded=place % 2 == 0) for place in range(CARDS)]
-            ring = await load_ring(connection, kek)
-            await issue_cards(connection, ring, "gift", cards)
-            with new_kit(kit_file) as kit:
-                branches = [branch for _, branch, _ in modules]
-                kit.begin(address, issuer["currency"], issuer["exponent"], list(zip(identities, branches, strict=True)))
-                kit.cards(KitCard(number, code, "gift") for number, code in cards)
-                kit.end()
+    async def errand() -> None:
+        connection = await asyncpg.connect(dsn, server_settings={"search_path": SCHEMA})
+        try:
+            async with connection.transaction():
+                await work(connection)
+        finally:
+            await connection.close()
 
-    await trio.to_thread.run_sync(lambda: run_errand(furnish()))
+    await trio.to_thread.run_sync(lambda: run_errand(errand()))
 
 
-async def _first_time(connection: Connection, kek: bytes) -> None:
+async def _found(connection: Connection, kek: bytes) -> None:
+    """Make the demo's issuer with its keys, branches and programme, where an earlier demo has not."""
     name = await connection.fetchval("select name from issuer")
     if name is not None and name != ISSUER:
         raise EnrolmentError(
@@ -157,18 +150,26 @@ async def _first_time(connection: Connection, kek: bytes) -> None:
     await add_programme(connection, parse_programme(text, PROGRAMME))
 
 
+async def _furnish(connection: Connection, kek: bytes, address: Address, kit_file: Path) -> None:
+    """Enrol new tills and issue new cards, and write both into a new kit file."""
+    issuer = await connection.fetchrow("select currency, exponent from issuer")
+    if issuer is None:
+        raise EnrolmentError("the demo's issuer is gone")
+    last = await connection.fetchval("select coalesce(max(number), 1000) from modules")
+    modules = [(last + 1 + place, BRANCHES[place % len(BRANCHES)][0], f"Till {place + 1}") for place in range(TILLS)]
+    identities = await enroll_modules(connection, kek, modules, random=secrets.token_bytes)
+    cards = [_new_card(coded=place % 2 == 0) for place in range(CARDS)]
+    await issue_cards(connection, await load_ring(connection, kek), "gift", cards)
+    branches = [branch for _, branch, _ in modules]
+    with new_kit(kit_file) as kit:
+        kit.begin(address, issuer["currency"], issuer["exponent"], list(zip(identities, branches, strict=True)))
+        kit.cards(KitCard(number, code, "gift") for number, code in cards)
+        kit.end()
+
+
 def _new_card(*, coded: bool) -> tuple[str, str | None]:
     number = card_number(PREFIX, secrets.randbelow(serials(PREFIX)))
     return number, f"{secrets.randbelow(10_000):04d}" if coded else None
-
-
-@asynccontextmanager
-async def _owner(dsn: str) -> AsyncIterator[Connection]:
-    connection = await asyncpg.connect(dsn, server_settings={"search_path": SCHEMA})
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def _play(kit_file: Path) -> int:

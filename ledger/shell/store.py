@@ -18,6 +18,7 @@ from ledger.accounts import Account, Balances
 from ledger.authorizations import Authorization, Original, Recorded
 from ledger.batch import Gathered, Lookup, Writes
 from ledger.cards import Card, CardStatus, Number
+from ledger.faults import Unfit
 from ledger.names import Name
 from ledger.postings import Posting
 from ledger.shell.door import Connection, commit
@@ -228,7 +229,7 @@ async def rules(
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         issuer = await connection.fetchrow("select * from switch_issuer")
         if issuer is None:
-            raise ValueError("the schema has no issuer")
+            raise Unfit("the schema holds no issuer; run `authsrv db init --issuer NAME`")
         modules = await connection.fetch("select * from switch_modules")
         keys = await connection.fetch("select * from switch_keys")
         programmes = await connection.fetch("select * from switch_programmes order by number, effective_from, version")
