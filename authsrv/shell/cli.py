@@ -25,9 +25,9 @@ from authsrv.keys import KeyFault
 from authsrv.shell import commands
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits
 from authsrv.shell.key_file import KeyFileError
-from authsrv.shell.kit import KitError
 from authsrv.shell.logs import configure_logs
 from authsrv.shell.report import Report
+from authsrv.shell.secret_file import SecretFileError
 from authsrv.shell.settings import NAMES, Settings, SettingsError, load_settings
 from ledger.faults import InDoubt, LedgerFault
 from ledger.shell.database import DatabaseError
@@ -43,11 +43,11 @@ EXPECTED: Final = (
     EnrolmentError,
     KeyFault,
     KeyFileError,
-    KitError,
     LedgerFault,
     NumberSpaceError,
     OSError,
     ProgrammeError,
+    SecretFileError,
 )
 COMMON: Final = ("data_dir", "database", "schema", "key_file", "log_format", "log_level")
 LISTENING: Final = ("listen",)

@@ -5,10 +5,9 @@ refuse, they refuse with an exception whose text is for the operator; none of th
 """
 
 import json
-import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, nullcontext
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -24,6 +23,7 @@ from authsrv.shell import seed as seeding
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits, Random
 from authsrv.shell.kit import KitCard, new_kit
 from authsrv.shell.report import Report
+from authsrv.shell.secret_file import new_secret_file
 from authsrv.shell.settings import Settings, SettingsError
 from ledger.cards import CardStatus
 from ledger.faults import Unfit
@@ -81,9 +81,11 @@ async def init_database(
         raise SettingsError(
             "--dsns is not given; name a new file for the DSNs of the two roles, whose passwords are shown nowhere else"
         )
-    async with open_database(**settings.place, create=True) as database:
-        if dsns is not None:
-            _write_new(dsns, json.dumps({"owner": database.owner_dsn, "switch": database.switch_dsn}, indent=1) + "\n")
+    async with AsyncExitStack() as stack:
+        with nullcontext() if dsns is None else new_secret_file(dsns) as out:
+            database = await stack.enter_async_context(open_database(**settings.place, create=True))
+            if out is not None:
+                out.write(json.dumps({"owner": database.owner_dsn, "switch": database.switch_dsn}, indent=1) + "\n")
         await trio.to_thread.run_sync(migrate, database.owner_dsn, database.schema)
         if name is not None:
             async with open_door(database.owner_dsn, schema=database.schema, connections=1) as door:
@@ -429,14 +431,3 @@ def _text(file: Path) -> str:
         raise EnrolmentError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise EnrolmentError(f"{file} is not UTF-8 text") from None
-
-
-def _write_new(file: Path, text: str) -> None:
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise EnrolmentError(f"{file} cannot be made: {error.strerror}") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(descriptor)

@@ -1,27 +1,19 @@
 """The kit file: what modules and tills are given of an enrolment, keys, numbers and codes in plain.
 
 It is safe on the disk before the commit is sent, because nobody can read these keys and codes out of the database
-again; where the work fails it is taken back, but not where the commit is in doubt. It is ours alone (0600) and never
-overwritten. One card a line, so that a million of them are written without holding them.
+again. One card a line, so that a million of them are written without holding them.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
+from authsrv.shell.secret_file import new_secret_file, safe
 from authsrv.shell.settings import Address
-from ledger.faults import InDoubt
 from protocol.signon import ModuleIdentity
-
-MODE: Final = 0o600
-
-
-class KitError(Exception):
-    """The kit file cannot be made; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +58,11 @@ class Kit:
     def end(self) -> None:
         """Finish the file and have it on the disk; nothing may be committed before."""
         self._out.write("]}\n")
-        self._out.flush()
-        os.fsync(self._out.fileno())
+        safe(self._out)
 
 
 @contextmanager
 def new_kit(path: Path) -> Iterator[Kit]:
-    """Make a new kit file; it is removed again where the body fails for certain. Raises `KitError`."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
-    except FileExistsError:
-        raise KitError(f"there is a file {path} already; name another one for --kit, or move it away") from None
-    except OSError as error:
-        raise KitError(f"the kit file {path} cannot be made: {error.strerror}") from None
-    with os.fdopen(descriptor, "w", encoding="ascii") as out:
-        try:
-            yield Kit(out)
-        except InDoubt:
-            raise
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+    """Make a new kit file; it is removed again where the body fails for certain. Raises `SecretFileError`."""
+    with new_secret_file(path) as out:
+        yield Kit(out)

@@ -396,6 +396,7 @@ def test_a_server_of_ones_own_gets_database_roles_and_schema(database: Server, t
     assert made.keys() == shape("db", "init").keys()
     assert made["issuer"] == "Kiosk"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "already" in admin.refused("db", "init", "--dsns", str(file))  # before new passwords are set
     dsns = json.loads(file.read_text())
     assert Desk("--database", dsns["switch"]).ask("db", "status")["issuer"] == "Kiosk"
     again = Desk("--database", dsns["owner"]).ask("db", "migrate")
@@ -415,3 +416,18 @@ def test_a_data_folder_is_all_that_is_needed(database_folder: Path) -> None:
     assert "bring it back" in desk.refused("keys", "init")
     assert not (folder / "kek").exists()
     assert not (folder / "postgres" / "postmaster.pid").exists()
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_switch_with_a_wrong_key_does_not_start(issuer: Issuer, tmp_path: Path) -> None:
+    """One line, out of whatever task it was noticed in."""
+    make_key_file(tmp_path / "other", bytes(32))
+    switch = Desk("--database", issuer.switch_dsn, "--key-file", str(tmp_path / "other"))
+    assert "not the one that this database was set up with" in switch.refused("serve", "--listen", "127.0.0.1:0")
+
+
+def test_an_older_schema_is_migrated_before_anything_is_set_up(opened: Desk, issuer: Issuer) -> None:
+    """The refusal says how; the status says where it is."""
+    as_admin(issuer, "update issuer.schema_version set version_num = '0000' returning 1")
+    assert "authsrv db migrate" in opened.refused("branch", "add", "--number", "2", "--name", "Harbour")
+    assert opened.ask("db", "status")["revision"] == "0000"

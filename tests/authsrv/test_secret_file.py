@@ -1,0 +1,40 @@
+"""Files for secrets: whose they are, and when they stay."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from authsrv.shell.secret_file import SecretFileError, new_secret_file
+from ledger.faults import InDoubt, Unavailable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_it_is_ours_alone_from_its_first_moment(tmp_path: Path) -> None:
+    """0600 before anything is in it."""
+    with new_secret_file(tmp_path / "kit") as out:
+        assert stat.S_IMODE((tmp_path / "kit").stat().st_mode) == 0o600
+        out.write("keys")
+    assert (tmp_path / "kit").read_text() == "keys"
+
+
+def test_it_stays_where_the_commit_is_in_doubt(tmp_path: Path) -> None:
+    """The keys may be in use, and nobody else has them; where nothing was done it goes."""
+    for fault, stays in ((InDoubt, True), (Unavailable, False), (KeyboardInterrupt, False)):
+        path = tmp_path / fault.__name__
+        with pytest.raises(fault), new_secret_file(path):
+            raise fault
+        assert path.exists() is stays
+
+
+def test_it_never_takes_the_place_of_another(tmp_path: Path) -> None:
+    """Nor is one made where no file can be; the body does not run."""
+    (tmp_path / "kit").write_text("keys")
+    for path, said in ((tmp_path / "kit", "already"), (tmp_path / "none" / "kit", "cannot be made")):
+        with pytest.raises(SecretFileError, match=said), new_secret_file(path):
+            pytest.fail("the body ran")
+    assert (tmp_path / "kit").read_text() == "keys"
