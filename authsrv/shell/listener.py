@@ -12,7 +12,7 @@ import logging
 import secrets
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +21,7 @@ import trio
 from authsrv.answer import unrecorded
 from authsrv.ask import open_ask
 from authsrv.certificate import CarriedModules, carried_modules
+from authsrv.facts import Module
 from authsrv.shell.lanes import Lanes, Pending
 from authsrv.shell.metrics import ANSWER_SECONDS, ANSWERS, CONNECTIONS, DROPPED, REQUESTS, SESSIONS, SIGN_ONS, SILENCES
 from authsrv.shell.reads import READ_COMMANDS, Reads
@@ -68,6 +69,7 @@ class Listener:
         self._lanes = lanes
         self._reads = reads
         self._caps = caps
+        self._taken = 0
         self._connections: set[_Connection] = set()
         self._live: dict[int, tuple[_Connection, SwitchSession]] = {}
         self._last: dict[int, tuple[int, int]] = {}
@@ -76,11 +78,12 @@ class Listener:
 
     async def serve(self, stream: trio.SocketStream, tls: ssl.SSLContext | None = None) -> None:
         """Serve one connection until it ends; raises nothing."""
-        if len(self._connections) >= self._caps.connections:
+        if self._taken >= self._caps.connections:
             await trio.aclose_forcefully(stream)
             return
-        _keep_alive(stream)
+        self._taken += 1  # from here on, so that unfinished handshakes are bounded too
         try:
+            _keep_alive(stream)
             carried = None
             speaking: Stream = stream
             if tls is not None:
@@ -95,6 +98,7 @@ class Listener:
         except Exception as error:  # noqa: BLE001 - one connection's fault must not end the listener
             logger.error("a connection ended by %s", type(error).__name__)  # noqa: TRY400 - no locals in a trace
         finally:
+            self._taken -= 1
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
 
@@ -112,12 +116,12 @@ class Listener:
 
     # What a connection asks of the whole
 
-    def may_open(self) -> bool:
-        """Whether one more session fits into this process."""
-        return len(self._live) < self._caps.sessions and not self.draining
+    def may_open(self, module: int) -> bool:
+        """Whether one more session of this module fits into this process; one that replaces another always does."""
+        return (module in self._live or len(self._live) < self._caps.sessions) and not self.draining
 
     def last_name(self, module: int) -> tuple[int, int]:
-        """The module's last name that this process has answered."""
+        """The name with the highest sequence that this process has taken from the module."""
         return self._last.get(module, (0, 0))
 
     def went_live(self, connection: "_Connection", session: SwitchSession) -> None:
@@ -143,7 +147,7 @@ class Listener:
         if self.draining or not line.offer(pending):
             reason = Reason.DRAINING if self.draining else Reason.OVERLOADED
             pending.reply(self.refused(ask.envelope, ask.name.module, reason))
-        elif line is self._lanes:
+        elif line is self._lanes and ask.name.sequence > self.last_name(ask.name.module)[1]:
             self._last[ask.name.module] = date_number(ask.name.date), ask.name.sequence
 
     def refused(self, envelope: Envelope, module: int, reason: Reason) -> bytes:
@@ -152,11 +156,9 @@ class Listener:
         return unrecorded(envelope, registry.issuer, registry.modules[module], reason)
 
     def revoke(self) -> None:
-        """End the sessions of modules that the rules have revoked."""
-        modules = self.rules.registry.modules
-        for number, (connection, session) in list(self._live.items()):
-            if number not in modules or modules[number].revoked:
-                connection.close_session(session)
+        """End the sessions of modules that the rules have revoked, whatever state they are in."""
+        for connection in list(self._connections):
+            connection.revoke(self.rules.registry.modules)
 
     async def hang_up(self) -> None:
         """Close every session, and wait until every connection has written what was left and ended."""
@@ -235,6 +237,11 @@ class _Connection:
             self.close_session(session)
         self._reading.cancel()
 
+    def revoke(self, modules: Mapping[int, Module]) -> None:
+        for session in self._protocol.sessions:
+            if session.module not in modules or modules[session.module].revoked:
+                self.close_session(session)
+
     def lost(self) -> None:
         self._handle(self._protocol.lost(trio.current_time()), trio.current_time())
 
@@ -272,9 +279,14 @@ class _Connection:
         listener.take(Pending(ask, now + deadline_s, reply, partial(self._silent, session)))
 
     def _reply(self, session: SwitchSession, counter: int, received: float, answer: bytes) -> None:
+        try:
+            self._put(self._protocol.respond(session, counter, answer))
+        except Exception as error:  # noqa: BLE001 - who calls is a lane, and answers others too
+            logger.error("an answer could not be written: %s", type(error).__name__)  # noqa: TRY400 - no locals
+            self._whole.cancel()
+            return
         ANSWERS.labels(int.from_bytes(answer[_RESULT_AT : _RESULT_AT + 2])).inc()
         ANSWER_SECONDS.observe(trio.current_time() - received)
-        self._put(self._protocol.respond(session, counter, answer))
 
     def _silent(self, session: SwitchSession) -> None:
         SILENCES.inc()
@@ -291,8 +303,7 @@ class _Connection:
         return self._listener.rules.module(number)
 
     def may_open(self, module: int) -> bool:
-        del module
-        return self._listener.may_open()
+        return self._listener.may_open(module)
 
     def last_name(self, module: int) -> tuple[int, int]:
         return self._listener.last_name(module)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from relay import Relay, relay
 from running_switch import LOADED, SECRETS, Switch
 from shop import KEK, OTHER, TILLS, Shop, as_owner, furnish
 
@@ -34,8 +35,16 @@ async def shop(issuer: Any) -> AsyncIterator[Shop]:
 
 
 @pytest.fixture
+async def line(shop: Shop) -> AsyncIterator[Relay]:
+    """A line to the shop's database that can be held and cut."""
+    async with relay(shop.switch_dsn) as line:
+        yield line
+
+
+@pytest.fixture
 async def start(
     shop: Shop,
+    line: Relay,  # noqa: ARG001 - it must outlive the switches that use it
     nursery: trio.Nursery,
     log_tells_nothing: None,  # noqa: ARG001 - for what it checks at the end
 ) -> AsyncIterator[Callable[..., Awaitable[Switch]]]:
