@@ -5,10 +5,10 @@ customer came, not from when the request could be sent, so that a switch that st
 made.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Final
+from typing import Final
 
 from hdrh.histogram import HdrHistogram
 
@@ -49,7 +49,7 @@ class Window:
 
     def histogram(self) -> HdrHistogram:
         """All latencies, in microseconds."""
-        return _histogram(zip(self.wanted_s, self.answered_s, strict=True))
+        return latency_histogram(zip(self.wanted_s, self.answered_s, strict=True))
 
     def course(self) -> list[dict[str, float]]:
         """Second by second: answers, and latencies of those that came in it."""
@@ -58,7 +58,7 @@ class Window:
             if answered < len(seconds):
                 seconds[int(answered)].append((wanted, answered))
         return [
-            {"at_s": at, "answers_per_s": len(second), **_milliseconds(_histogram(second))}
+            {"at_s": at, "answers_per_s": len(second), **_milliseconds(latency_histogram(second))}
             for at, second in enumerate(seconds)
         ]
 
@@ -97,7 +97,8 @@ def _milliseconds(histogram: HdrHistogram) -> dict[str, float]:
     }
 
 
-def _histogram(pairs: Any) -> HdrHistogram:
+def latency_histogram(pairs: Iterable[tuple[float, float]]) -> HdrHistogram:
+    """Latencies, given as when something was wanted and when it came, in seconds."""
     histogram = HdrHistogram(1, HIGHEST_US, DIGITS)
     for wanted, answered in pairs:
         histogram.record_value(min(HIGHEST_US, max(1, int((answered - wanted) * US))))

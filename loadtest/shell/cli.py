@@ -7,9 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from ledger.shell.embedded import EmbeddedError
+from loadtest.comparison import below
 from loadtest.profile import ProfileError, load_profile, names
 from loadtest.result import run_result
+from loadtest.shell import compare as comparing
+from loadtest.shell.baseline import BaselineError
+from loadtest.shell.generator import GeneratorError
 from loadtest.shell.ground import open_ground
+from loadtest.shell.limit import LimitError
 from loadtest.shell.run import run_profile
 from loadtest.shell.switch import SwitchError, running_switch
 
@@ -54,6 +60,33 @@ def run(
     _report(result, as_json)
 
 
+@app.command()
+def compare(
+    turn_s: Annotated[float, typer.Option(min=1, help="Seconds of each turn.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 3,
+    bar: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 below this share of the bars; 0: never.")] = 0,
+    data_dir: DataDir = None,
+    setting: Settings = None,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the switch with a stored procedure called straight from C, and with its own batch SQL.
+
+    Example: authsrv-loadtest compare --json
+    """
+    settings = _settings(setting)
+    with open_ground(data_dir) as ground:
+        comparison = comparing.compare(ground, settings, turn_s=turn_s, rounds=rounds, seed=seed, progress=_progress)
+    result = comparison.result()
+    for finding in comparison.findings:
+        _progress(finding)
+    for missed in below(result, 1.0):
+        _progress(f"below its bar: {missed}")
+    _report(result, as_json)
+    if below(result, bar):
+        raise typer.Exit(1)
+
+
 def _report(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(result))  # noqa: T201 - what the command is for
@@ -83,6 +116,6 @@ def main() -> None:
     """The command `authsrv-loadtest`."""
     try:
         app()
-    except (ProfileError, SwitchError) as error:
+    except (BaselineError, EmbeddedError, GeneratorError, LimitError, ProfileError, SwitchError) as error:
         _progress(f"authsrv-loadtest: {error}")
         sys.exit(1)

@@ -1,0 +1,180 @@
+"""The limit: the switch's own batch SQL without the switch.
+
+The same two statements in the same transaction over the same driver, as many lanes, batches as large as a lane takes;
+but nothing is received, decided, sealed or answered. What is written has the shape that the switch gives it: one batch
+is decided by the switch's own fold, in a transaction that is rolled back, and the pattern of its rows is repeated for
+other cards under other names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from random import Random
+from typing import Final
+
+import asyncpg
+import trio
+
+from authsrv.ask import Ask, open_ask
+from authsrv.fold import Fold, answer_all
+from authsrv.keys import CARD_BYTES, KeyRing
+from authsrv.registry import Registry
+from authsrv.shell.rules import Rules
+from ledger.authorizations import Authorization
+from ledger.batch import Gathered, Lookup, Writes
+from ledger.names import Name
+from ledger.shell.door import open_door
+from ledger.shell.errand import run_errand
+from ledger.shell.store import transact
+from loadtest.shell.generator import clock
+from loadtest.shell.ground import Ground
+from loadtest.traffic import Plastic
+from protocol.messages import Request
+from protocol.numbers import Command
+
+LANES: Final = 2  # what `authsrv serve` starts with
+BATCH: Final = 256
+RATE_MAX_PER_S: Final = 40_000
+AMOUNT_MINOR: Final = 1_000
+
+
+class LimitError(Exception):
+    """The batch SQL cannot be measured; the message says why."""
+
+
+class _PatternTaken(Exception):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    lookups: list[Lookup]
+    rows: list[Authorization]
+
+
+class Limit:
+    """Batches ready to be run; the modules are those at the end of the ground's, which no profile uses."""
+
+    def __init__(self, ground: Ground, *, seed: int) -> None:
+        """Learn the shape of what the switch writes of a sale."""
+        self._ground = ground
+        self._random = Random(seed)  # noqa: S311 - which card is next
+        self._today = dt.datetime.now(dt.UTC).date()
+        self._modules = [identity.module for identity in ground.modules[-BATCH:]]
+        registry, ring = trio.run(self._rules)
+        self._token = {card: ring.token(card.number.encode().ljust(CARD_BYTES, b"\0")) for card in ground.cards}
+        rows = ground.query("select token, card from card_numbers")
+        self._card_id = {row["token"]: row["card"] for row in rows}
+        self._sequence = self._last_sequence()
+        self._pattern, self._writes_cards = run_errand(self._take_pattern(registry, ring))
+
+    def run(self, duration_s: float) -> float:
+        """Run batches in all lanes; authorizations a second."""
+        batches = self._batches()
+        ready = [list(islice(batches, round(duration_s * RATE_MAX_PER_S / BATCH / LANES))) for _ in range(LANES)]
+        done, took_s = run_errand(self._measure(ready, duration_s))
+        return done / took_s
+
+    async def _rules(self) -> tuple[Registry, KeyRing]:
+        database = self._ground.database
+        async with open_door(database.switch_dsn, schema=database.schema, connections=1) as door:
+            rules = Rules(self._ground.key_encryption_key)
+            await rules.load(door)
+        return rules.registry, rules.ring
+
+    def _last_sequence(self) -> int:
+        [row] = self._ground.query(
+            "select coalesce(max(sequence), 0) as last from authorizations where module = any($1)", self._modules
+        )
+        last: int = row["last"]
+        return last
+
+    async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
+        database = self._ground.database
+        return await asyncpg.connect(database.switch_dsn, server_settings={"search_path": database.schema})
+
+    async def _take_pattern(self, registry: Registry, ring: KeyRing) -> tuple[Authorization, bool]:
+        card = next(card for card in self._ground.cards if card.access_code is None)
+        ask = self._ask(card, ring)
+        seen: list[Writes] = []
+
+        def decide(gathered: Gathered) -> tuple[None, Writes]:
+            fold = Fold(gathered, registry, ring, secrets.token_bytes)
+            answer_all([ask], fold)
+            seen.append(fold.writes)
+            raise _PatternTaken
+
+        connection = await self._connect()
+        try:
+            await transact([ask.lookup()], decide)(connection)
+        except _PatternTaken:
+            pass
+        finally:
+            await connection.close()
+        [written] = seen[0].authorizations
+        if not written.postings:
+            raise LimitError(f"the sale that is to be the pattern was declined: {written.result:02}/{written.reason}")
+        return written, bool(seen[0].cards)
+
+    def _ask(self, card: Plastic, ring: KeyRing) -> Ask:
+        request = Request(
+            command=Command.SALE,
+            module=self._modules[0],
+            date=self._today,
+            sequence=self._sequence + 1,
+            card=card.number,
+            amount=AMOUNT_MINOR,
+        )
+        _, ask = open_ask(request.encode(), request.module, bytes(16), ring)
+        if not isinstance(ask, Ask):
+            raise LimitError(f"the sale that is to be the pattern is refused: {ask.name}")
+        return ask
+
+    def _batches(self) -> Iterator[_Batch]:
+        while True:
+            self._sequence += 1
+            cards = self._random.choices(self._ground.cards, k=BATCH)
+            names = [Name(module, self._today, self._sequence) for module in self._modules]
+            tokens = [self._token[card] for card in cards]
+            yield _Batch(
+                [
+                    Lookup(name, token, card.access_code is not None, None, None)
+                    for name, token, card in zip(names, tokens, cards, strict=True)
+                ],
+                [
+                    replace(self._pattern, name=name, card=self._card_id[token])
+                    for name, token in zip(names, tokens, strict=True)
+                ],
+            )
+
+    async def _measure(self, ready: list[list[_Batch]], duration_s: float) -> tuple[int, float]:
+        connections = [await self._connect() for _ in ready]
+        started = clock()
+        until = started + duration_s
+
+        async def lane(connection: asyncpg.Connection[asyncpg.Record], batches: list[_Batch]) -> int:
+            done = 0
+            for batch in batches:
+                await transact(batch.lookups, partial(self._writes, batch.rows))(connection)
+                done += len(batch.rows)
+                if clock() >= until:
+                    break
+            return done
+
+        try:
+            done = await asyncio.gather(*map(lane, connections, ready))
+            return sum(done), clock() - started
+        finally:
+            for connection in connections:
+                await connection.close()
+
+    def _writes(self, rows: list[Authorization], gathered: Gathered) -> tuple[None, Writes]:
+        for row, serial in zip(rows, gathered.serials, strict=True):
+            object.__setattr__(row, "number", serial)  # a copy of each row would be measured as SQL
+        return None, Writes(rows, dict(gathered.cards) if self._writes_cards else {})
