@@ -174,7 +174,7 @@ def _new_card(*, coded: bool) -> tuple[str, str | None]:
 
 async def _play(kit_file: Path) -> int:
     """Let the tills play their day. Their end of the pipe tells them when this process is gone, however it went."""
-    tills = [sys.executable, "-m", "terminal", "play", "--kit", str(kit_file)]
+    tills = [sys.executable, "-m", "terminal", "play", "--end-with-input", "--kit", str(kit_file)]
     run = partial(trio.run_process, tills, stdin=subprocess.PIPE, check=False)
     async with trio.open_nursery() as nursery:
         process: trio.Process = await nursery.start(run)
