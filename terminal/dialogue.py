@@ -152,7 +152,8 @@ class Dialogue:
         """The next copy, marked as a repeat if it is one; without an access code."""
         if self._current is None:
             raise ValueError("the reversal has no name yet")
-        repeat = Flag.REPEAT if self._copies else Flag(0)
+        leaves_record = FATES[self._current.command] is not Fate.FORGET
+        repeat = Flag.REPEAT if self._copies and leaves_record else Flag(0)
         return replace(self._current, flags=self._current.flags | repeat)
 
     def happened(self, what: Happening) -> None:

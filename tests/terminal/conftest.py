@@ -1,231 +1,20 @@
-"""A switch that does as it is told: our own end of the protocol over a stream, without a ledger behind it.
-
-It answers every request with an approval and remembers it under its name, so that a repeat gets the same bytes. A test
-lines up `deeds` for the next requests that are to be recorded, and reads in `heard` what came.
-"""
+"""A scripted switch, a link to it over streams in memory, and modules on that link."""
 
 from __future__ import annotations
 
-import datetime as dt
-import itertools
-from collections import deque
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
+from scripted_switch import NOON, Switch, identity
 
-from protocol import access_code
-from protocol.messages import Request, RequestName, Response, date_number, decode_request
-from protocol.numbers import Command, Flag, Result, Suite
-from protocol.signon import ModuleIdentity
-from protocol.switch import Limits, ModuleRecord, RequestReceived, SwitchConnection
-from terminal import Link, Settings, open_link_over
+from terminal import Link, Module, Settings, open_link_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-GROUP = 7
-GROUP_KEY = bytes(range(16))
-CARD = "6280000000000017"
-CODE = "4711"
-NOON = dt.datetime(2026, 3, 14, 12, 0, 0, tzinfo=dt.UTC)
-
-
-class Deed(Enum):
-    """What the switch does with a request that it could record."""
-
-    ANSWER = auto()
-    RECORD_AND_DROP = auto()
-    RECORD_IN_SILENCE = auto()
-    SILENCE = auto()
-    REFUSE = auto()
-    TEAR = auto()
-    FORGE = auto()
-    SKIP = auto()
-    CLOSE = auto()
-    DROP = auto()
-    MISMATCH = auto()
-    DUPLICATE = auto()
-    LATE = auto()
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A request as it arrived."""
-
-    request: Request
-    access_code: str | None
-    at: float
-    connection: int
-
-    @property
-    def repeat(self) -> bool:
-        return Flag.REPEAT in self.request.flags
-
-
-@dataclass
-class Switch:
-    """The whole peer: what it knows, what it heard, what it shall do."""
-
-    limits: Limits = field(default_factory=Limits)
-    deeds: deque[Deed] = field(default_factory=deque)
-    always: Deed = Deed.ANSWER
-    echoes: deque[Deed] = field(default_factory=deque)
-    last_sequence: int = 0
-    pages: tuple[bytes, ...] = (b"APPROVED\n",)
-    heard: list[Heard] = field(default_factory=list)
-    recorded: dict[RequestName, bytes] = field(default_factory=dict)
-    dialled: list[float] = field(default_factory=list)
-    hellos: list[float] = field(default_factory=list)
-    bytes_in: int = 0
-    reachable: bool = True
-    root_key_change: bytes | None = None
-    sealed: trio.Event = field(default_factory=trio.Event)
-
-    def of(self, *commands: Command) -> list[Heard]:
-        return [each for each in self.heard if each.request.command in commands]
-
-    # directory
-    def group_key(self, group: int) -> bytes | None:
-        return GROUP_KEY if group == GROUP else None
-
-    def module(self, number: int) -> ModuleRecord | None:
-        return ModuleRecord(number, GROUP, {1: identity(number).root})
-
-    def may_open(self, module: int) -> bool:
-        del module
-        return True
-
-    def last_name(self, module: int) -> tuple[int, int]:
-        del module
-        return (0, 0)
-
-    async def serve(self, stream: trio.abc.Stream) -> None:
-        """One connection."""
-        connection = Connection(self, stream, len(self.dialled))
-        try:
-            await connection.run()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio.aclose_forcefully(stream)
-
-
-class Connection:
-    """One connection of the switch."""
-
-    def __init__(self, switch: Switch, stream: trio.abc.Stream, number: int):
-        self.switch = switch
-        self.stream = stream
-        self.number = number
-        counter = itertools.count(number * 2**32)
-        self.protocol = SwitchConnection(
-            switch, switch.limits, lambda n: next(counter).to_bytes(8).ljust(n, b"\x5a")[:n], trio.current_time()
-        )
-
-    async def run(self) -> None:
-        while True:
-            data: bytes | bytearray | None = None
-            with trio.move_on_at(self.protocol.next_deadline() or trio.current_time()):
-                data = await self.stream.receive_some()
-            if data == b"":
-                return
-            now = trio.current_time()
-            known = len(self.protocol.sessions)
-            if data is None:
-                events = self.protocol.tick(now)
-            else:
-                self.switch.bytes_in += len(data)
-                events = self.protocol.receive(bytes(data), now)
-            self.switch.hellos += [now] * (len(self.protocol.sessions) - known)
-            await self.stream.send_all(self.protocol.data_to_send())
-            for event in events:
-                if isinstance(event, RequestReceived) and not await self.take(event):
-                    return
-
-    async def take(self, event: RequestReceived) -> bool:
-        """Deal with one request; False ends the connection."""
-        switch, session, now = self.switch, event.session, trio.current_time()
-        request = decode_request(event.plain)
-        code = None
-        if request.access_code_block is not None:
-            code = access_code.decode(request.access_code_block, request.card, session.access_code_key)
-        switch.heard.append(Heard(request, code, now, self.number))
-        lined_up = switch.echoes if request.command is Command.ECHO else switch.deeds
-        usual = Deed.ANSWER if request.command is Command.ECHO else switch.always
-        deed = lined_up.popleft() if lined_up else usual
-        if deed in (Deed.REFUSE, Deed.DUPLICATE):
-            result = Result.UNAVAILABLE if deed is Deed.REFUSE else Result.DUPLICATE
-            frame = self.protocol.respond(session, event.counter, answer(request, result=result))
-            await self.stream.send_all(frame)
-            return True
-        if deed is Deed.SILENCE:
-            self.protocol.stay_silent(session)
-            return True
-        if deed is Deed.DROP:
-            return False
-        if deed is Deed.CLOSE:
-            await self.stream.send_all(self.protocol.close(session, now))
-            return True
-        recorded = self.record(request)
-        if deed is Deed.RECORD_IN_SILENCE:
-            self.protocol.stay_silent(session)
-            return True
-        if deed is Deed.RECORD_AND_DROP:
-            return False
-        if deed is Deed.LATE:
-            await trio.sleep(6)
-        if deed is Deed.MISMATCH:
-            recorded = replace(Response.decode(recorded), sequence=request.sequence + 1).encode()
-        if deed is Deed.SKIP:
-            session.sealer.counter += 1
-        frame = self.protocol.respond(session, event.counter, recorded)
-        if deed is Deed.FORGE:
-            frame = frame[:-1] + bytes([frame[-1] ^ 1])
-        if deed is Deed.TEAR:
-            await self.stream.send_all(frame[:700])
-            return False
-        await self.stream.send_all(frame)
-        return True
-
-    def record(self, request: Request) -> bytes:
-        switch = self.switch
-        if request.command is Command.ECHO:
-            return answer(request, last_sequence=switch.last_sequence)
-        if request.command is Command.PAGE:
-            return answer(request, pages=len(switch.pages), page=request.page, text=switch.pages[request.page - 1])
-        fresh = answer(
-            request,
-            pages=len(switch.pages),
-            page=1,
-            approved=request.amount,
-            authorization=f"{len(switch.recorded) + 1:012d}",
-            text=switch.pages[0],
-        )
-        switch.last_sequence = max(switch.last_sequence, request.sequence)
-        return switch.recorded.setdefault(request.name, fresh)
-
-
-def answer(request: Request, **fields: object) -> bytes:
-    """An answer that echoes a request."""
-    return Response(
-        command=request.command,
-        flags=request.flags,
-        sequence=request.sequence,
-        date=date_number(request.date),
-        module=request.module,
-        **fields,  # type: ignore[arg-type]
-    ).encode()
-
-
-def identity(module: int, suite: Suite = Suite.SHARED_KEY_X25519) -> ModuleIdentity:
-    """A module's identity, with a root key of its own."""
-    return ModuleIdentity(module, 1, suite, module.to_bytes(4) * 8, GROUP, GROUP_KEY)
+    from contextlib import AbstractAsyncContextManager
 
 
 @pytest.fixture
@@ -250,20 +39,14 @@ async def link(switch: Switch, nursery: trio.Nursery) -> AsyncIterator[Link]:
 
 
 @pytest.fixture
-def module(link: Link) -> Callable[..., object]:
+def module(link: Link) -> Callable[..., AbstractAsyncContextManager[Module]]:
     """Open a module on the link: patient as by default, its clock at noon, its back-offs the longest."""
 
     @asynccontextmanager
-    async def opened(number: int = 1001, jitter: float = 1.0, **settings: float) -> AsyncIterator[object]:
+    async def opened(number: int = 1001, jitter: float = 1.0, **settings: float) -> AsyncIterator[Module]:
         async with link.module(
             identity(number), settings=Settings(**settings), clock=lambda: NOON, jitter=lambda: jitter
         ) as one:
             yield one
 
     return opened
-
-
-@pytest.fixture
-def deed() -> type[Deed]:
-    """What a switch can do."""
-    return Deed

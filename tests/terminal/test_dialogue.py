@@ -62,6 +62,14 @@ def test_a_repeat_is_the_same_request_with_the_flag():
     assert second.encode()[4:] == first.encode()[4:]  # bytes 0 to 3 are command and flags
 
 
+@pytest.mark.parametrize("command", [Command.ECHO, Command.PAGE])
+def test_what_leaves_no_record_is_never_a_repeat(command):
+    """Echo and page have no repeat flag: every copy of them is as good as the first."""
+    dialogue = Dialogue(asked(command))
+    dialogue.happened(Happening.SENT)
+    assert dialogue.outgoing().flags == Flag(0)
+
+
 def test_what_was_never_sent_is_dropped():
     """When the caller leaves before the first copy, there is nothing to undo."""
     dialogue = Dialogue(asked())
@@ -88,7 +96,7 @@ def test_the_reversal_names_its_original_and_its_amount():
 
 
 def test_94_to_a_reversal_takes_another_name():
-    """A reversal whose name belongs to something else has undone nothing: it goes out under a new name, not as a repeat."""
+    """A reversal whose name belongs to something else has undone nothing: it goes out anew."""
     dialogue = gone()
     dialogue.name_reversal(RequestName(1001, DAY, 6), dt.time(12, 1))
     dialogue.happened(Happening.SENT)
@@ -118,7 +126,7 @@ def test_what_cannot_be_reversed_is_repeated():
 
 
 def test_asking_again_undoes_nothing():
-    """A deliberate repeat of an answered sale is marked as one from the first copy, and is never followed by a reversal."""
+    """A deliberate repeat of an answered sale is marked as one, and no reversal ever follows."""
     dialogue = Dialogue(asked(), again=True)
     assert dialogue.outgoing().flags == Flag.REPEAT
     dialogue.happened(Happening.SENT)
@@ -166,7 +174,7 @@ results = st.sampled_from([None, *Result])  # None: silence
 
 @given(st.sampled_from(Command), st.lists(results), st.lists(results))
 def test_a_sent_name_stays_open_until_it_is_recorded(command, waiting, alone):
-    """However a dialogue goes, what was sent is open exactly until its last answer is final (94 to a reversal is not)."""
+    """However a dialogue goes, what was sent is open until its last answer is final."""
     dialogue = Dialogue(asked(command))
     closed = False
 
