@@ -86,6 +86,7 @@ async def init_database(
             database = await stack.enter_async_context(open_database(**settings.place, create=True))
             if out is not None:
                 out.write(json.dumps({"owner": database.owner_dsn, "switch": database.switch_dsn}, indent=1) + "\n")
+                out.finish()
         await trio.to_thread.run_sync(migrate, database.owner_dsn, database.schema)
         if name is not None:
             async with open_door(database.owner_dsn, schema=database.schema, connections=1) as door:

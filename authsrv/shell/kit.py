@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from authsrv.shell.secret_file import new_secret_file, safe
+from authsrv.shell.secret_file import SecretFile, new_secret_file
 from authsrv.shell.settings import Address
 from protocol.signon import ModuleIdentity
 
@@ -31,7 +31,7 @@ class KitCard:
 class Kit:
     """A kit file that is being written: `begin` once, `cards` as often as there are more."""
 
-    def __init__(self, out: IO[str]) -> None:
+    def __init__(self, out: SecretFile) -> None:
         self._out = out
         self._between = "\n"
 
@@ -58,11 +58,11 @@ class Kit:
     def end(self) -> None:
         """Finish the file and have it on the disk; nothing may be committed before."""
         self._out.write("]}\n")
-        safe(self._out)
+        self._out.finish()
 
 
 @contextmanager
 def new_kit(path: Path) -> Iterator[Kit]:
     """Make a new kit file; it is removed again where the body fails for certain. Raises `SecretFileError`."""
-    with new_secret_file(path) as out:
-        yield Kit(out)
+    with new_secret_file(path) as file:
+        yield Kit(file)

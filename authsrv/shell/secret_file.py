@@ -1,8 +1,9 @@
 """A new file for what is shown nowhere else: keys, numbers with codes, DSNs with passwords.
 
 It is ours alone (0600) from its first moment and never in the place of another one. It is opened before the work that
-brings the secrets, so that nothing is made which then has nowhere to go, and taken back where that work fails; but not
-where a commit is in doubt, because then the secrets may be in use.
+brings the secrets, so that nothing is made which then has nowhere to go, and finished before they are committed. Where
+the work fails it is taken back; but not where the commit may have happened, in doubt or broken off by a person, because
+then the secrets are in use.
 """
 
 import os
@@ -20,9 +21,27 @@ class SecretFileError(Exception):
     """The file cannot be made; the message says why."""
 
 
+class SecretFile:
+    """The file while it is being written."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+        self.finished = False
+
+    def write(self, text: str) -> None:
+        """Write further text."""
+        self._out.write(text)
+
+    def finish(self) -> None:
+        """Have it on the disk; what it tells of may be committed now, and not before."""
+        self._out.flush()
+        os.fsync(self._out.fileno())
+        self.finished = True
+
+
 @contextmanager
-def new_secret_file(path: Path) -> Iterator[IO[str]]:
-    """Make the file, and have it on the disk when the body has ended. Raises `SecretFileError`."""
+def new_secret_file(path: Path) -> Iterator[SecretFile]:
+    """Make the file; it stays where the body ends well, or may have. Raises `SecretFileError`."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
     except FileExistsError:
@@ -30,17 +49,12 @@ def new_secret_file(path: Path) -> Iterator[IO[str]]:
     except OSError as error:
         raise SecretFileError(f"the file {path} cannot be made: {error.strerror}") from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        file = SecretFile(out)
         try:
-            yield out
-            safe(out)
+            yield file
         except InDoubt:
             raise
-        except BaseException:
-            path.unlink(missing_ok=True)
+        except BaseException as error:
+            if isinstance(error, Exception) or not file.finished:
+                path.unlink(missing_ok=True)
             raise
-
-
-def safe(out: IO[str]) -> None:
-    """Have what was written so far on the disk."""
-    out.flush()
-    os.fsync(out.fileno())

@@ -15,20 +15,38 @@ if TYPE_CHECKING:
 
 
 def test_it_is_ours_alone_from_its_first_moment(tmp_path: Path) -> None:
-    """0600 before anything is in it."""
-    with new_secret_file(tmp_path / "kit") as out:
+    """0600 before anything is in it, and whole when it is finished."""
+    with new_secret_file(tmp_path / "kit") as file:
         assert stat.S_IMODE((tmp_path / "kit").stat().st_mode) == 0o600
-        out.write("keys")
-    assert (tmp_path / "kit").read_text() == "keys"
+        file.write("keys")
+        file.finish()
+        assert (tmp_path / "kit").read_text() == "keys"
 
 
-def test_it_stays_where_the_commit_is_in_doubt(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fault", "finished", "stays"),
+    [
+        (InDoubt, True, True),
+        (KeyboardInterrupt, True, True),
+        (KeyboardInterrupt, False, False),
+        (Unavailable, True, False),
+        (Unavailable, False, False),
+    ],
+)
+def test_it_stays_where_the_commit_may_have_happened(
+    tmp_path: Path, fault: type[BaseException], finished: bool, stays: bool
+) -> None:
     """The keys may be in use, and nobody else has them; where nothing was done it goes."""
-    for fault, stays in ((InDoubt, True), (Unavailable, False), (KeyboardInterrupt, False)):
-        path = tmp_path / fault.__name__
-        with pytest.raises(fault), new_secret_file(path):
+
+    def work() -> None:
+        with new_secret_file(tmp_path / "kit") as file:
+            if finished:
+                file.finish()
             raise fault
-        assert path.exists() is stays
+
+    with pytest.raises(fault):
+        work()
+    assert (tmp_path / "kit").exists() is stays
 
 
 def test_it_never_takes_the_place_of_another(tmp_path: Path) -> None:
