@@ -127,7 +127,7 @@ def _original(item: asyncpg.Record) -> Original:
         postings=tuple(
             Posting(Account(debit), Account(credit), amount) for debit, credit, amount in item["postings"] or ()
         ),
-        answers=tuple(item["answers"]),
+        answers=tuple(item["answers"] or ()),
     )
 
 

@@ -410,8 +410,10 @@ begin
                           a.unit, a.card, a.requested, a.approved, a.booked_on,
                           a.original_module, a.original_date, a.original_sequence,
                           u.reversed, u.refunded, p.postings,
-                          array[a.answer] || array(select answer from pages g where g.module = a.module and g.date = a.date and g.sequence = a.sequence
-                                                    order by page))::original_row)
+                          case when not a.tombstone then
+                              array[a.answer] || array(select answer from pages g where g.module = a.module and g.date = a.date
+                                                          and g.sequence = a.sequence order by page)
+                          end)::original_row)
           into originals
           from unnest(p_original_module, p_original_date, p_original_sequence, p_original_number) with ordinality o(m, d, s, n, ordinal),
                lateral (select * from authorizations where module = o.m and date = o.d and sequence = o.s
