@@ -275,6 +275,8 @@ def _guarded(run: Callable[[], Awaitable[T]]) -> T:
         typer.echo(f"authsrv-terminal: {error}", err=True)
         raise typer.Exit(MISTAKE) from None
     except (NoAnswerError, UnsettledError) as error:
+        if isinstance(error, NoAnswerError) and error.reversal is not None:
+            say_aloud(error.reversal.text.rstrip("\n"))
         typer.echo(f"authsrv-terminal: {error}", err=True)
         raise typer.Exit(NO_ANSWER) from None
 

@@ -486,7 +486,8 @@ class Link:
     ) -> AsyncIterator[Module]:
         """A module on this connection.
 
-        When it is left, it tries for `leave_s` to settle what is open, and raises UnsettledError if it cannot.
+        When it is left, with an exception or without, it tries for `leave_s` to settle what is open. If it cannot, it
+        raises UnsettledError, unless another exception is on its way out already.
 
         Args:
             identity: what the module was given when it was enrolled.
@@ -510,13 +511,15 @@ class Link:
         self._trunk.nursery.start_soon(run)
         try:
             yield module
-            with trio.move_on_after(module.settings.leave_s):
-                await module.settle()
         finally:
-            module.leave()
-            scope.cancel()
-            with trio.CancelScope(shield=True):
-                await ended.wait()
+            try:
+                with trio.move_on_after(module.settings.leave_s):
+                    await module.settle()
+            finally:
+                module.leave()
+                scope.cancel()
+                with trio.CancelScope(shield=True):
+                    await ended.wait()
         if names := module.open_names:
             raise UnsettledError(names)
 

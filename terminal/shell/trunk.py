@@ -39,6 +39,7 @@ DIAL_S: Final = 10.0
 WRITE_S: Final = 20.0
 FLUSH_S: Final = 1.0
 UNUSED_S: Final = 60.0
+REPLIES_PER_SLOT: Final = 8
 SILENCES_MAX: Final = 2
 _RESULT: Final = slice(16, 18)  # in a recorded answer
 
@@ -105,6 +106,8 @@ class Line:
                 self.close()
             raise
         self._replies[counter] = reply
+        if len(self._replies) > REPLIES_PER_SLOT * self.session.terms.in_flight_max:
+            self._replies.pop(next(iter(self._replies)))  # a copy that was given up long ago
         if self.session.renewal_due(now):
             self.stirred.set()
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
+    from terminal.shell.trunk import Dial
+
 
 @pytest.fixture
 def switch() -> Switch:
@@ -23,10 +25,10 @@ def switch() -> Switch:
 
 
 @pytest.fixture
-async def link(switch: Switch, nursery: trio.Nursery) -> AsyncIterator[Link]:
-    """A link to the switch over streams in memory."""
+def dial(switch: Switch, nursery: trio.Nursery) -> Dial:
+    """How to reach the switch over streams in memory."""
 
-    async def dial() -> trio.abc.Stream:
+    async def dialled() -> trio.abc.Stream:
         switch.dialled.append(trio.current_time())
         if not switch.reachable:
             raise OSError("nobody listens")
@@ -34,6 +36,12 @@ async def link(switch: Switch, nursery: trio.Nursery) -> AsyncIterator[Link]:
         nursery.start_soon(switch.serve, there)
         return here
 
+    return dialled
+
+
+@pytest.fixture
+async def link(dial: Dial) -> AsyncIterator[Link]:
+    """A link to the switch."""
     async with open_link_over(dial) as opened:
         yield opened
 

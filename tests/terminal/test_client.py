@@ -11,7 +11,7 @@ from scripted_switch import CARD, CODE, NOON, Deed, identity
 from protocol.messages import OriginalName, RequestName
 from protocol.numbers import Command, Flag, GivenReason
 from protocol.switch import Limits
-from terminal import NoAnswerError, Settings, TooManyOpenError, UnsettledError
+from terminal import NoAnswerError, Settings, TooManyOpenError, UnsettledError, open_link_over
 
 
 async def test_a_sale_is_answered(switch, module, autojump_clock):
@@ -521,3 +521,31 @@ async def test_the_module_s_clock_names_its_requests(switch, link, autojump_cloc
     first, second = switch.of(Command.SALE)
     assert first.request.date == NOON.date()
     assert second.request.name == first.request.name
+
+
+async def test_leaving_by_an_exception_settles_too(switch, module, autojump_clock):
+    """A caller that lets NoAnswerError out of the module leaves nothing open behind it."""
+
+    async def sell():
+        async with module(reversal_s=0, jitter=0.0) as till:
+            switch.deeds += [Deed.SILENCE, Deed.REFUSE]
+            await till.sale(CARD, 100, deadline_s=1)
+
+    with pytest.raises(NoAnswerError):
+        await sell()
+    assert [each.repeat for each in switch.of(Command.REVERSE)] == [False, True]
+
+
+async def test_a_failure_in_the_background_reaches_the_caller(dial, autojump_clock):
+    """What breaks a module's own tasks ends its caller with that error; nobody waits for ever."""
+
+    def broken_clock():
+        raise ZeroDivisionError
+
+    async def sell():
+        async with open_link_over(dial) as own, own.module(identity(1001), clock=broken_clock) as till:
+            await till.sale(CARD, 100)
+
+    with pytest.raises(ExceptionGroup) as error:
+        await sell()
+    assert error.value.subgroup(ZeroDivisionError) is not None
