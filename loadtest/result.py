@@ -6,6 +6,7 @@ from typing import Any
 
 from loadtest.measurement import Window, latencies
 from loadtest.profile import Profile
+from loadtest.storm import Storm
 from loadtest.verification import Verdict
 
 
@@ -19,6 +20,7 @@ class Outcome:
     refused: int  # measured answers that say no more than that nothing was done
     resolved: int  # requests that had no recorded answer when the run ended, and got it by a repeat
     sealed_late: int
+    storm: Storm | None = None
 
     @property
     def authorizations_per_s(self) -> float:
@@ -44,6 +46,7 @@ def run_result(outcome: Outcome, settings: Mapping[str, str]) -> dict[str, Any]:
         "recorded": verdict.recorded,
         "verified": verdict.holds,
         "findings": list(verdict.findings[:20]),
+        "storm": outcome.storm.result(window.wanted_s, window.answered_s) if outcome.storm else None,
         "settings": dict(settings),
         "course": window.course(),
         "cpu_course": window.cpu_course(),

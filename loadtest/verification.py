@@ -4,6 +4,7 @@
     moved      the postings of an authorization do not add up to what was approved
     stranger   the ledger holds what no module asked for
     differing  two copies of one request were answered differently
+    forged     an answer does not open, or is to another request
     books      a unit does not sum to zero, a balance is not what its postings add up to, a floor is passed
 
 A request without a recorded answer at the end (it was repeated until then) is a finding too: nothing is left open.
@@ -81,16 +82,16 @@ def open_requests(exchanges: Iterable[Exchange]) -> list[Request]:
     return [request for name, request in asked.items() if name not in settled]
 
 
-def verify(exchanges: Sequence[Exchange], entries: Mapping[Name, Entry], books: Iterable[str]) -> Verdict:
+def verify(exchanges: Sequence[Exchange], entries: Mapping[Name, Entry], found: Iterable[str]) -> Verdict:
     """Compare what modules saw with what is recorded.
 
     Args:
         exchanges: every copy of every request.
         entries: all that the ledger holds of these modules since the start.
-        books: what the books' own checks found.
+        found: what was found before: in the books, in answers that do not open.
 
     """
-    findings = [f"books: {finding}" for finding in books]
+    findings = list(found)
     findings += [f"unanswered: {_told(name_of(request))}" for request in open_requests(exchanges)]
     asked: set[Name] = set()
     told: dict[Name, Response] = {}

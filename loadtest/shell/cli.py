@@ -13,11 +13,11 @@ from loadtest.profile import ProfileError, load_profile, names
 from loadtest.result import run_result
 from loadtest.shell import compare as comparing
 from loadtest.shell.baseline import BaselineError
-from loadtest.shell.generator import GeneratorError
 from loadtest.shell.ground import open_ground
 from loadtest.shell.limit import LimitError
 from loadtest.shell.run import run_profile
 from loadtest.shell.switch import SwitchError, running_switch
+from loadtest.shell.till import SignOnError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, add_completion=False)
 
@@ -116,6 +116,6 @@ def main() -> None:
     """The command `authsrv-loadtest`."""
     try:
         app()
-    except (BaselineError, EmbeddedError, GeneratorError, LimitError, ProfileError, SwitchError) as error:
+    except (BaselineError, EmbeddedError, SignOnError, LimitError, ProfileError, SwitchError) as error:
         _progress(f"authsrv-loadtest: {error}")
         sys.exit(1)

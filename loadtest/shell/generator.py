@@ -1,164 +1,64 @@
-"""The modules of a run: many sessions in one loop over plain sockets.
+"""The load: all tills of a run in one loop over plain sockets.
 
 It must cost little, for it shares the machine with what it measures. So requests are sealed before they are needed,
-while nothing is measured, and what comes is only cut into frames and kept; tags are verified and answers read when the
-run is over. A module that runs out of sealed frames seals the next one in the loop, which `sealed_late` counts.
-
-A module has at most one request in flight, so the answer that comes on its session is the one to its last request;
-`exchanges` checks that it says so.
+while nothing is measured, and what comes is only cut into frames and kept. A till that runs out of sealed frames seals
+the next one in the loop, which `sealed_late` counts.
 """
 
-import datetime as dt
 import select
-import socket
-import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from secrets import token_bytes
 from typing import Final
 
-from loadtest.traffic import Plastic, Script
-from loadtest.verification import Exchange
-from protocol.frame import Frame
-from protocol.messages import Request, Response
-from protocol.module import ModuleConnection, ModuleSession, ResponseReceived, Welcomed
-from protocol.numbers import Command, FrameType
-from protocol.signon import ModuleIdentity
+from loadtest.shell.newcomer import Newcomer, Step
+from loadtest.shell.till import PATIENCE_S, READ_BYTES, Line, Till, clock
+from protocol.frame import HEADER_BYTES
+from protocol.numbers import FrameType
 
-READ_BYTES: Final = 1 << 18
-PATIENCE_S: Final = 20.0
 TICK_S: Final = 1.0
-_HEADER_BYTES: Final = 20
-_REPLY_BYTES: Final = 8
 _RESPONSE: Final = FrameType.RESPONSE.value
-
-clock = time.monotonic
-
-
-class GeneratorError(Exception):
-    """The modules could not sign on, or the switch broke the protocol."""
-
-
-class Till:
-    """One module in one session: what it will send, what it has sent, what came back."""
-
-    __slots__ = (
-        "_base",
-        "_script",
-        "answers",
-        "asked",
-        "ended",
-        "in_flight",
-        "line",
-        "sealed",
-        "sent",
-        "session",
-        "wanted",
-    )
-
-    def __init__(self, line: "Line", session: ModuleSession) -> None:
-        self.line = line
-        self.session = session
-        self.asked: list[Request] = []
-        self.sealed: deque[bytes] = deque()
-        self.sent = 0
-        self.answers: list[bytes] = []
-        self.in_flight = False
-        self.ended = False
-        self.wanted = 0.0
-        self._script: Script
-        self._base = session.sealer.counter
-
-    def begin(self, script: Script) -> None:
-        """Ask what this script says, from now on."""
-        self._script = script
-
-    def seal(self, request: Request) -> None:
-        """Seal a request behind those that wait."""
-        _, frame = self.line.protocol.request(self.session, request.encode(), clock())
-        self.asked.append(request)
-        self.sealed.append(frame)
-
-    def seal_next(self, count: int) -> None:
-        """Have at least `count` sealed requests of the script waiting."""
-        while len(self.sealed) < count:
-            self.seal(self._script.next())
-
-    def activate(self, card: Plastic) -> None:
-        """Seal the sale of a card."""
-        self.seal(self._script.activation(card))
-
-    def exchanges(self) -> Iterable[Exchange]:
-        """What was sent and what came back; raises `GeneratorError` or `ForgeryError` where an answer is not right."""
-        for place in range(self.sent):
-            request = self.asked[place]
-            if place >= len(self.answers):
-                yield Exchange(request, None)
-                continue
-            raw = self.answers[place]
-            counter = int.from_bytes(raw[12:_HEADER_BYTES])
-            plain = self.session.opener.open(Frame(FrameType.RESPONSE, self.session.id, counter, raw))
-            answer = Response.decode(plain[_REPLY_BYTES:])
-            if int.from_bytes(plain[:_REPLY_BYTES]) != self._base + place or answer.sequence != request.sequence:
-                raise GeneratorError(f"module {request.module} got an answer to another request than its last")
-            yield Exchange(request, answer)
-
-
-class Line:
-    """One connection with the tills that it carries."""
-
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address, timeout=PATIENCE_S)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.protocol = ModuleConnection(token_bytes)
-        self.tills: dict[bytes, Till] = {}
-        self.rest = b""
-        self.unsent = b""
-        self.watched = select.EPOLLIN
-
-    def sign_on(self, identities: Sequence[ModuleIdentity], today: dt.date) -> list[tuple[Till, int]]:
-        """Sign on these modules; each with the last sequence that the database knows of it. Blocks."""
-        self.socket.sendall(b"".join(self.protocol.hello(identity, clock()) for identity in identities))
-        last: list[tuple[Till, int]] = []
-        deadline = clock() + PATIENCE_S
-        while len(last) < len(identities):
-            data = self.socket.recv(READ_BYTES)
-            if not data or clock() > deadline:
-                raise GeneratorError("the switch did not let all modules sign on")
-            for event in self.protocol.receive(data, clock()):
-                match event:
-                    case Welcomed(session):
-                        echo = Request(command=Command.ECHO, module=session.module, date=today, sequence=1)
-                        self.socket.sendall(self.protocol.request(session, echo.encode(), clock())[1])
-                    case ResponseReceived(session, _, answer):
-                        last.append((Till(self, session), Response.decode(answer).last_sequence))
-                    case _:
-                        raise GeneratorError(f"a module could not sign on: {event}")
-        self.tills = {till.session.id: till for till, _ in last}
-        self.socket.setblocking(False)
-        return last
 
 
 class Generator:
     """All lines of a run, in one loop."""
 
-    def __init__(self, tills: Sequence[Till]) -> None:
-        """Drive these tills; their lines are driven with them."""
-        self.tills = list(tills)
+    def __init__(self) -> None:
+        """Begin without tills. Make it before them: `select` takes low descriptors only."""
+        self.tills: list[Till] = []
+        self.newcomers: list[Newcomer] = []
         self.sealed_late = 0
         self.wanted_s = array("d")
         self.answered_s = array("d")
-        self._lines = {till.line.socket.fileno(): till.line for till in tills}
+        self._lines: dict[int, Line] = {}
+        self._signing_on: dict[int, Newcomer] = {}
         self._poll = select.epoll()
-        self._idle: deque[Till] = deque(self.tills)
+        self._idle: deque[Till] = deque()
         self._queue: deque[float] = deque()
-        self._started = 0.0
+        self.started = 0.0  # by `clock`, of what is driven now or was driven last
         self._asking = False
         self._live = False
         self._closed_load = True
-        for number in self._lines:
-            self._poll.register(number, select.EPOLLIN)
+
+    def add(self, line: Line) -> None:
+        """Drive a line, and with it its tills."""
+        self._lines[line.socket.fileno()] = line
+        self._poll.register(line.socket, select.EPOLLIN)
+        self.tills += line.tills.values()
+
+    def let_in(self, newcomers: Iterable[Newcomer]) -> None:
+        """Let modules sign on, all at once, while the others go on working."""
+        for newcomer in newcomers:
+            newcomer.connect()
+            self.newcomers.append(newcomer)
+            self._signing_on[newcomer.socket.fileno()] = newcomer
+            self._poll.register(newcomer.socket, select.EPOLLOUT)
+
+    def await_newcomers(self, patience_s: float) -> None:
+        """Wait until all newcomers are live."""
+        deadline = clock() + patience_s
+        while self._signing_on and clock() < deadline:
+            self._turn(0.1)
 
     def settle(self, patience_s: float = 60.0) -> None:
         """Send all that is sealed and wait for the answers; nothing is measured."""
@@ -182,14 +82,14 @@ class Generator:
         coming = deque(arrivals or ())
         self._begin(closed_load=arrivals is None, live=True)
         next_tick = 0.0
-        while (now := clock() - self._started) < duration_s:
+        while (now := clock() - self.started) < duration_s:
             if tick is not None and now >= next_tick:
                 tick(now)
                 next_tick += TICK_S
             while coming and coming[0] <= now:
                 self._come(coming.popleft())
             until = min(duration_s, next_tick, coming[0] if coming else duration_s)
-            self._turn(max(0.0, until - (clock() - self._started)))
+            self._turn(max(0.0, until - (clock() - self.started)))
         if tick is not None:
             tick(now)
         self._asking = False
@@ -203,9 +103,11 @@ class Generator:
         self._poll.close()
         for line in self._lines.values():
             line.socket.close()
+        for newcomer in self.newcomers:
+            newcomer.socket.close()
 
     def _begin(self, *, closed_load: bool, live: bool) -> None:
-        self._started = clock()
+        self.started = clock()
         self._asking, self._closed_load, self._live = True, closed_load, live
         self._idle = deque(till for till in self.tills if not till.ended)
         if closed_load:
@@ -242,10 +144,24 @@ class Generator:
         if not select.select((self._poll,), (), (), patience_s)[0]:
             return
         for number, what in self._poll.poll(0):
-            line = self._lines[number]
+            if number in self._signing_on:
+                self._welcome(number, what)
+                continue
+            line = self._lines.get(number)
+            if line is None:
+                continue  # a newcomer that is live, and has hung up
             if what & ~select.EPOLLOUT:
                 self._read(line)
             self._flush(line)
+
+    def _welcome(self, number: int, what: int) -> None:
+        newcomer = self._signing_on[number]
+        match newcomer.go_on(what):
+            case Step.WAITING:
+                self._poll.modify(number, select.EPOLLIN)
+            case Step.LIVE | Step.REFUSED:
+                self._poll.unregister(number)
+                del self._signing_on[number]
 
     def _read(self, line: Line) -> None:
         try:
@@ -257,10 +173,10 @@ class Generator:
         if not data:
             self._hang_up(line)
             return
-        now = clock() - self._started
+        now = clock() - self.started
         data = line.rest + data if line.rest else data
         at, size = 0, len(data)
-        while size - at >= _HEADER_BYTES:
+        while size - at >= HEADER_BYTES:
             end = at + 2 + (data[at] << 8 | data[at + 1])
             if end > size:
                 break

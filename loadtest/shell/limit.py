@@ -32,8 +32,8 @@ from ledger.names import Name
 from ledger.shell.door import open_door
 from ledger.shell.errand import run_errand
 from ledger.shell.store import transact
-from loadtest.shell.generator import clock
 from loadtest.shell.ground import Ground
+from loadtest.shell.till import clock
 from loadtest.traffic import Plastic
 from protocol.messages import Request
 from protocol.numbers import Command

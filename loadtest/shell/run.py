@@ -11,9 +11,12 @@ from loadtest.measurement import CpuSample, Window
 from loadtest.profile import Load, Profile
 from loadtest.result import Outcome
 from loadtest.shell import cpu
-from loadtest.shell.generator import Generator, Line, Till
+from loadtest.shell.generator import Generator
 from loadtest.shell.ground import Ground
-from loadtest.shell.switch import HOST, Switch
+from loadtest.shell.newcomer import Newcomer, Step
+from loadtest.shell.switch import Switch
+from loadtest.shell.till import PATIENCE_S, Line, Till, WrongAnswerError
+from loadtest.storm import Storm
 from loadtest.traffic import CODE_RANDOM_BYTES, Script, arrivals
 from loadtest.verification import Entry, Exchange, Name, open_requests, verify
 from protocol import access_code
@@ -24,6 +27,8 @@ from protocol.signon import ModuleIdentity
 SPARE: Final = 1.2  # more sealed requests than the warm-up's rate asks for
 RATE_GUESS_PER_S: Final = 10_000.0
 REPEATS_MAX: Final = 5
+STORM_AT: Final = 0.25  # of the run
+WEIGHED_SIGN_ONS: Final = 200
 
 
 ENTRIES: Final = """
@@ -62,13 +67,15 @@ class Shift:
         self._last = {row["module"]: row["last"] for row in ground.query(LAST_SEQUENCES)}
         self._tills: list[Till] = []
         self._measured_from: list[int] = []
+        self._generator = Generator()
         for place in range(0, profile.modules, profile.modules_per_connection):
             self._sign_on(ground.modules[place : place + profile.modules_per_connection])
-        self._generator = Generator(self._tills)
         self._rate_per_s = RATE_GUESS_PER_S
+        self._sign_on_cpu_s = 0.0
 
     def _sign_on(self, identities: Sequence[ModuleIdentity]) -> None:
-        for till, last in Line((HOST, self._switch.port)).sign_on(identities, self._today):
+        line = Line(self._switch.address)
+        for till, last in line.sign_on(identities, self._today):
             script = Script(
                 self._profile,
                 self._ground.cards[: self._profile.cards],
@@ -81,6 +88,7 @@ class Shift:
             )
             till.begin(script)
             self._tills.append(till)
+        self._generator.add(line)
 
     def activate_cards(self) -> None:
         """Sell all cards that every run uses, where that was not done before."""
@@ -106,13 +114,12 @@ class Shift:
         coming = self._arrivals(duration_s)
         samples: list[CpuSample] = []
 
+        newcomers = self._newcomers(self._profile.storm_modules)
+
         def sample(at_s: float) -> None:
-            used = {
-                "switch": cpu.tree_s(self._switch.pid),
-                "database": cpu.tree_s(self._ground.postmaster),
-                "generator": cpu.own_s(),
-            }
-            samples.append(CpuSample(at_s, used))
+            if newcomers and at_s >= duration_s * STORM_AT and not self._generator.newcomers:
+                self._generator.let_in(newcomers)
+            samples.append(CpuSample(at_s, self._cpu_used_s()))
             self._progress(f"{self._profile.name}: {at_s:3.0f} s, {len(self._generator.answered_s)} answers")
 
         self._measured_from = [till.sent for till in self._tills]
@@ -132,6 +139,39 @@ class Shift:
             requests_after - requests,
         )
 
+    def _cpu_used_s(self) -> dict[str, float]:
+        return {
+            "switch": cpu.tree_s(self._switch.pid),
+            "database": cpu.tree_s(self._ground.postmaster),
+            "generator": cpu.own_s(),
+        }
+
+    def _newcomers(self, count: int) -> list[Newcomer]:
+        identities = self._ground.modules[self._profile.modules :][:count]
+        return [Newcomer(self._switch.address, identity, self._today) for identity in identities]
+
+    def weigh_sign_on(self) -> None:
+        """Learn what one sign-on costs while nothing else goes on: the CPU seconds of all parties."""
+        before = sum(self._cpu_used_s().values())
+        newcomers = self._newcomers(WEIGHED_SIGN_ONS)
+        generator = Generator()
+        generator.let_in(newcomers)
+        generator.await_newcomers(PATIENCE_S)
+        generator.close()
+        self._sign_on_cpu_s = (sum(self._cpu_used_s().values()) - before) / len(newcomers)
+
+    def _storm(self) -> Storm | None:
+        newcomers = self._generator.newcomers
+        if not newcomers:
+            return None
+        started = self._generator.started
+        return Storm(
+            newcomers[0].started - started,
+            [each.live_at - started for each in newcomers if each.step is Step.LIVE],
+            len(newcomers),
+            self._sign_on_cpu_s,
+        )
+
     def _arrivals(self, duration_s: float) -> list[float] | None:
         if self._profile.load is Load.CLOSED:
             return None
@@ -147,9 +187,14 @@ class Shift:
         self._progress(f"{self._profile.name}: verifying")
         self._generator.close()
         exchanges: list[Exchange] = []
+        findings: list[str] = []
         refused = 0
         for till, measured_from in zip(self._tills, self._measured_from, strict=True):
-            seen = list(till.exchanges())
+            seen: list[Exchange] = []
+            try:
+                seen.extend(till.exchanges())
+            except WrongAnswerError as error:
+                findings.append(f"forged: {error}")
             refused += sum(1 for each in seen[measured_from:] if each.answer is not None and each.final is None)
             exchanges += seen
         unanswered = open_requests(exchanges)
@@ -162,19 +207,23 @@ class Shift:
         return Outcome(
             self._profile,
             window,
-            verify(exchanges, entries, self._books()),
+            verify(exchanges, entries, [*findings, *self._books()]),
             refused,
             len(unanswered),
             self._generator.sealed_late,
+            self._storm(),
         )
 
     def _repeat(self, requests: list[Request]) -> list[Exchange]:
         """Ask again, on new sessions; an access code is sealed anew."""
         codes = {card.number: card.access_code for card in (*self._ground.cards, *self._ground.fresh_cards)}
         identities = {identity.module: identity for identity in self._ground.modules}
+        generator = Generator()
         tills: dict[int, Till] = {}
         for module in {request.module for request in requests}:
-            [(tills[module], _)] = Line((HOST, self._switch.port)).sign_on([identities[module]], self._today)
+            line = Line(self._switch.address)
+            [(tills[module], _)] = line.sign_on([identities[module]], self._today)
+            generator.add(line)
         for request in requests:
             till = tills[request.module]
             block, code = None, codes.get(request.card)
@@ -186,7 +235,6 @@ class Shift:
                     request, flags=request.flags | Flag.REPEAT, access_code_block=block or request.access_code_block
                 )
             )
-        generator = Generator(list(tills.values()))
         generator.settle()
         generator.close()
         return [exchange for till in tills.values() for exchange in till.exchanges()]
@@ -196,7 +244,7 @@ class Shift:
         return {(row["module"], date_number(row["date"]), row["sequence"]): Entry(*tuple(row)[3:]) for row in rows}
 
     def _books(self) -> list[str]:
-        return [finding for finding, sql in BOOKS.items() if self._ground.query(sql)]
+        return [f"books: {finding}" for finding, sql in BOOKS.items() if self._ground.query(sql)]
 
 
 def run_profile(
@@ -205,5 +253,7 @@ def run_profile(
     """One whole run of a profile."""
     shift = Shift(ground, switch, profile, seed=seed, progress=progress)
     shift.activate_cards()
+    if profile.storm_modules:
+        shift.weigh_sign_on()
     shift.warm_up()
     return shift.finish(shift.measure(profile.duration_s))

@@ -38,6 +38,11 @@ class Switch:
         """The process that was started; its workers are below it."""
         return self.process.pid
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where modules connect."""
+        return HOST, self.port
+
     def batches(self) -> tuple[dict[float, int], float]:
         """How many batches had at most so many requests, by bound and cumulated; and the requests in all of them."""
         with urllib.request.urlopen(f"http://{HOST}:{self.metrics_port}/metrics", timeout=5) as page:
