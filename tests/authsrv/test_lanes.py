@@ -1,0 +1,248 @@
+"""Lanes under faults: what a request is told, and that it never is more than is true.
+
+The faults are those that a real door raises. They come from a door that wraps the real one and, for chosen calls,
+raises before it, or after it as a lost COMMIT does, when the row is there and nobody was told.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+import trio
+from back_office import active_card, recorded, snapshot
+from shop import CODE, CODED, Shop
+
+from authsrv.shell.lanes import Lanes, Pending
+from ledger.faults import BadRow, Conflict, InDoubt, LedgerFault, NameTaken, Unavailable
+from protocol.messages import Response
+from protocol.numbers import Command, Reason, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from authsrv.ask import Ask
+    from ledger.shell.door import Connection
+
+T = TypeVar("T")
+LOST_BEFORE, LOST_AFTER = "the COMMIT was sent and did not happen", "the COMMIT happened and was not confirmed"
+
+
+class FaultyDoor:
+    """The real door, but for the faults that a script gives to the next calls; None: no fault."""
+
+    def __init__(self, shop: Shop, *script: LedgerFault | str | None, then: LedgerFault | None = None) -> None:
+        self._door, self._script, self._then = shop.door, list(script), then
+        self.calls = 0
+
+    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """What the real one does, or the next fault."""
+        self.calls += 1
+        match self._script.pop(0) if self._script else self._then:
+            case None:
+                return await self._door.run(work)
+            case str(when):
+                if when == LOST_AFTER:
+                    await self._door.run(work)
+                raise InDoubt(when)
+            case fault:
+                await trio.lowlevel.checkpoint()
+                raise fault
+
+
+def through(shop: Shop, door: Any, **bounds: int) -> Shop:
+    """Have the shop's requests settled through this door."""
+    bounds = {"lanes": 1, "batch_max": 256, "waiting_max": 1024} | bounds
+    shop.lanes = Lanes(door, shop.rules, **bounds)
+    return shop
+
+
+async def sales(shop: Shop, count: int = 1) -> list[Ask]:
+    """Asks for sales of 1.00 each on a card of 50.00."""
+    till, card = shop.till(), await active_card(shop, 5000)
+    return [till.opened(await till.request(Command.SALE, card=card, amount=100)) for _ in range(count)]
+
+
+def results(answers: list[bytes | None]) -> list[int | None]:
+    return [None if answer is None else Response.decode(answer).result for answer in answers]
+
+
+class TestSettle:
+    async def test_no_database(self, shop: Shop) -> None:
+        """Unavailable: each request is told 91, no database, and nothing is recorded; a copy later is decided."""
+        asks, count = await sales(shop, 3), await recorded(shop)
+        answers = await through(shop, FaultyDoor(shop, Unavailable())).settle(asks)
+        told = [Response.decode(answer) for answer in answers if answer is not None]
+        assert [(answer.result, answer.reason) for answer in told] == [(91, Reason.NO_DATABASE)] * 3
+        assert await recorded(shop) == count
+        assert results(await shop.settle(asks)) == [0, 0, 0]
+
+    async def test_a_commit_that_happened_unseen(self, shop: Shop) -> None:
+        """In doubt, then found: the recorded answer, once, and the money moved once."""
+        asks, count = await sales(shop, 3), await recorded(shop)
+        door = FaultyDoor(shop, LOST_AFTER)
+        answers = await through(shop, door).settle(asks)
+        assert results(answers) == [0, 0, 0]
+        assert door.calls == 2
+        assert await recorded(shop) == count + 3
+        assert answers == await shop.settle(asks)
+        await shop.check_books()
+
+    async def test_a_commit_that_did_not_happen(self, shop: Shop) -> None:
+        """In doubt, then not found: it is run again and its recorded answer leaves."""
+        asks, count = await sales(shop, 3), await recorded(shop)
+        assert results(await through(shop, FaultyDoor(shop, LOST_BEFORE)).settle(asks)) == [0, 0, 0]
+        assert await recorded(shop) == count + 3
+
+    @pytest.mark.parametrize("later", [Unavailable(), NameTaken(), InDoubt(), BadRow()])
+    async def test_in_doubt_until_the_deadline_is_silence(self, shop: Shop, later: LedgerFault) -> None:
+        """Once in doubt, no 91 and no 96 leaves, whatever breaks afterwards, until the deadline has passed."""
+        asks = await sales(shop, 2)
+        through(shop, FaultyDoor(shop, LOST_AFTER, then=later))
+        assert await shop.settle(asks, deadline_s=0.4) == [None, None]
+
+    @pytest.mark.parametrize("fault", [NameTaken(), Conflict()])
+    async def test_what_was_in_the_way_is_run_again(self, shop: Shop, fault: LedgerFault) -> None:
+        """A name taken meanwhile and a conflict: the batch runs again; for ever in the way, it is 91."""
+        asks, further = await sales(shop, 2), await sales(shop, 2)
+        assert results(await through(shop, FaultyDoor(shop, fault, fault)).settle(asks)) == [0, 0]
+        count, door = await recorded(shop), FaultyDoor(shop, then=fault)
+        assert results(await through(shop, door).settle(further)) == [91, 91]
+        assert await recorded(shop) == count
+        assert door.calls == 6
+
+    async def test_one_bad_row_among_sixteen(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A request that makes the fold raise gets 96 alone and leaves nothing; the other fifteen are approved."""
+        asks, count = await sales(shop, 16), await recorded(shop)
+        bad = asks[11]
+        make_it_fail(monkeypatch, bad)
+        answers = results(await shop.settle(asks))
+        assert answers == [0] * 11 + [96] + [0] * 4
+        assert await recorded(shop) == count + 15
+        monkeypatch.undo()
+        assert results(await shop.settle([bad])) == [0]  # 96 was not final
+
+    async def test_one_that_the_ledger_refuses_among_sixteen(self, shop: Shop) -> None:
+        """A row that the database refuses is found by halving too: 96 for it, and its neighbours are decided."""
+        asks, count = await sales(shop, 16), await recorded(shop)
+        sequence = asks[5].name.sequence
+        await shop.query(f"alter table tries add check (failures < 1), add check (failures <> {sequence})")
+        till = shop.till()
+        card = await active_card(shop, code=CODE)
+        asks[5] = till.opened(await till.request(Command.SALE, card=card, amount=1, code="9999"))
+        assert results(await shop.settle(asks)) == [0] * 5 + [96] + [0] * 10
+        assert await recorded(shop) == count + 16  # fifteen, and the activation of the other card
+
+    async def test_too_late_is_not_decided(self, shop: Shop) -> None:
+        """A request whose deadline has passed when its turn comes is told 91, too late, and is not recorded."""
+        asks, before = await sales(shop, 2), await snapshot(shop)
+        answers = await shop.settle(asks, deadline_s=0)
+        told = [Response.decode(answer) for answer in answers if answer is not None]
+        assert [(answer.result, answer.reason) for answer in told] == [(91, Reason.TOO_LATE)] * 2
+        assert await snapshot(shop) == before
+
+    async def test_stale_rules_are_loaded_first(self, shop: Shop) -> None:
+        """A change in the database holds for the next batch of a process that has not heard of it."""
+        [ask] = await sales(shop)
+        await shop.query("update modules set revoked = true where number = 1001")
+        assert not shop.rules.registry.modules[1001].revoked
+        [answer] = await shop.settle([ask])
+        assert answer is not None
+        assert Response.decode(answer).reason == Reason.COMMAND
+        assert shop.rules.registry.modules[1001].revoked
+
+    async def test_rules_that_cannot_be_loaded(self, shop: Shop) -> None:
+        """A database that goes away between finding the rules stale and loading them is 91, and the lane goes on."""
+        asks = await sales(shop, 2)
+        await shop.query("update branches set name = 'Brivibas 2' where number = 1")
+        through(shop, FaultyDoor(shop, None, Unavailable()))
+        assert results(await shop.settle(asks)) == [91, 91]
+        assert results(await shop.settle(asks)) == [0, 0]
+
+    async def test_rules_that_cannot_be_read(self, shop: Shop) -> None:
+        """Rules that this program cannot read decide nothing: 91, not recorded, and the lane goes on once mended."""
+        asks, count = await sales(shop, 2), await recorded(shop)
+        await shop.query('update programme_versions set document = document || \'{"kind": "lottery"}\'')
+        assert results(await shop.settle(asks)) == [91, 91]
+        assert await recorded(shop) == count
+        await shop.query('update programme_versions set document = document || \'{"kind": "gift"}\'')
+        assert results(await shop.settle(asks)) == [0, 0]
+
+
+def make_it_fail(monkeypatch: pytest.MonkeyPatch, bad: Ask) -> None:
+    """Have the switch stumble over one request, as a mistake in a rule would."""
+    from authsrv import fold  # noqa: PLC0415 - the module that is made to fail
+
+    decide = fold.decide
+
+    def stumble(request: Any, *arguments: Any) -> Any:
+        if request is bad.request:
+            raise ZeroDivisionError("a mistake of ours")
+        return decide(request, *arguments)
+
+    monkeypatch.setattr(fold, "decide", stumble)
+
+
+class TestLanes:
+    async def test_offered_requests_are_settled_and_close_ends_it(self, shop: Shop) -> None:
+        """What is offered is settled, also what still waits when the lanes are closed; then `run` returns."""
+        lanes = through(shop, shop.door, lanes=3).lanes
+        answers: list[int] = []
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lanes.run)
+                for ask in await sales(shop, 20):
+                    assert lanes.offer(pending(ask, answers))
+                lanes.close()
+        assert answers == [Result.APPROVED] * 20
+        await shop.check_books()
+
+    async def test_a_full_lane_takes_no_more(self, shop: Shop) -> None:
+        """With two waiting in a lane of two the third is not taken, and after `close` none is."""
+        lanes = through(shop, shop.door, waiting_max=2).lanes
+        asks, answers = await sales(shop, 3), list[int]()
+        assert [lanes.offer(pending(ask, answers)) for ask in asks] == [True, True, False]
+        lanes.close()
+        assert not lanes.offer(pending(asks[2], answers))
+        await lanes.run()
+        assert answers == [Result.APPROVED] * 2
+
+    async def test_a_batch_is_bounded(self, shop: Shop) -> None:
+        """Nine waiting requests with four a batch are three transactions."""
+        asks = await sales(shop, 9)
+        door, answers = FaultyDoor(shop), list[int]()
+        lanes = through(shop, door, batch_max=4).lanes
+        assert all(lanes.offer(pending(ask, answers)) for ask in asks)
+        lanes.close()
+        await lanes.run()
+        assert (door.calls, len(answers)) == (3, 9)
+
+    async def test_laws_hold_over_lanes_at_random(self, shop: Shop) -> None:
+        """Sixty sales of 1.00 on a card of 50.00, spread over lanes at random: fifty approved, ten declined."""
+        asks, chosen = await sales(shop, 60), secrets.SystemRandom()
+        several = [Lanes(shop.door, shop.rules, lanes=1, batch_max=5, waiting_max=64) for _ in range(3)]
+        answers: list[int] = []
+        for ask in asks:
+            assert chosen.choice(several).offer(pending(ask, answers))
+        async with trio.open_nursery() as nursery:
+            for lanes in several:
+                lanes.close()
+                nursery.start_soon(lanes.run)
+        assert sorted(answers) == [Result.APPROVED] * 50 + [Result.FUNDS] * 10
+        await shop.check_books()
+
+    async def test_nothing_secret_shows(self, shop: Shop) -> None:
+        """A waiting request's repr tells its name, no card, no code and no amount."""
+        till = shop.till()
+        ask = till.opened(await till.request(Command.SALE, card=CODED, amount=987_654, code=CODE))
+        shown = repr(pending(ask, []))
+        assert str(ask.name.sequence) in shown
+        for secret in (CODED, repr(CODED.encode()), CODE, "987654", repr(ask.token)):
+            assert secret not in shown
+
+
+def pending(ask: Ask, answers: list[int]) -> Pending:
+    return Pending(
+        ask, trio.current_time() + 15, lambda answer: answers.append(Response.decode(answer).result), lambda: None
+    )
