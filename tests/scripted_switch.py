@@ -78,6 +78,7 @@ class Switch:
     reachable: bool = True
     forge_welcome: bool = False
     silent_pages: bool = False
+    forgetful: bool = False
 
     def of(self, *commands: Command) -> list[Heard]:
         return [each for each in self.heard if each.request.command in commands]
@@ -216,10 +217,12 @@ class Connection:
             pages=len(switch.pages),
             page=1,
             approved=request.amount,
-            authorization=f"{len(switch.recorded) + 1:012d}",
+            authorization=f"{len(switch.heard):012d}",
             text=switch.pages[0],
         )
         switch.last_sequence = max(switch.last_sequence, request.sequence)
+        if switch.forgetful:
+            switch.recorded[request.name] = fresh
         return switch.recorded.setdefault(request.name, fresh)
 
 

@@ -146,9 +146,10 @@ async def play(day: Day, kit: Kit, dial: Dial, say: Callable[[str], None]) -> bo
 
 
 async def _do(step: Step, till: Till, kit: Kit, memory: Memory) -> Outcome:
-    if step.cut:
-        till.pull_after_sending()
     try:
+        if step.cut:
+            await till.module.echo()  # so that the next bytes are this step's, and not a sign-on
+            till.pull_after_sending()
         if step.hold_back:
             await _hold_back(step, till.module, kit, memory)
             return Outcome(HELD_BACK, None, "(written by the till, and held back on its way)")

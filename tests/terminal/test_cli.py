@@ -1,0 +1,131 @@
+"""The program, run as a program, against the scripted switch on a real socket."""
+
+import json
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+import trio
+from scripted_switch import CARD, CODE, Deed, identity
+from typer.main import get_command
+
+from protocol.numbers import Command
+from terminal.shell.cli import app
+
+
+@pytest.fixture
+async def kit(switch, nursery, tmp_path):
+    """A kit file that leads to the switch."""
+    (listener,) = await nursery.start(partial(trio.serve_tcp, switch.serve, 0, host="127.0.0.1"))
+    path = tmp_path / "kit.json"
+    path.write_text(
+        json.dumps(
+            {
+                "host": "127.0.0.1",
+                "port": listener.socket.getsockname()[1],
+                "currency": 978,
+                "exponent": 2,
+                "modules": [identity(1001).to_json(), identity(1002).to_json()],
+                "cards": [{"number": CARD, "access_code": CODE, "programme": "gift"}],
+            }
+        )
+    )
+    return path
+
+
+async def run(*arguments, stdin=b""):
+    """Run the program to its end."""
+    command = [sys.executable, "-m", "terminal", *map(str, arguments)]
+    with trio.fail_after(60):
+        return await trio.run_process(command, stdin=stdin, check=False, capture_stdout=True, capture_stderr=True)
+
+
+async def test_a_sale_prints_its_receipt(switch, kit):
+    """The receipt as the printer would print it, nothing else; the card by its place, its code from the kit."""
+    done = await run("--kit", kit, "--till", 2, "sale", "12.50", "--card", 1, "--cashier", 7)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"APPROVED\n", b"")
+    (heard,) = switch.of(Command.SALE)
+    assert (heard.request.module, heard.request.cashier, heard.request.amount) == (1002, 7, 1250)
+    assert (heard.request.card, heard.access_code) == (CARD, CODE)
+
+
+async def test_a_code_can_come_from_the_input(switch, kit):
+    """So that it stands in no list of processes."""
+    done = await run("--kit", kit, "sale", "1.00", "--card", CARD, "--code", "-", stdin=b"9876\n")
+    assert done.returncode == 0
+    assert [each.access_code for each in switch.of(Command.SALE)] == ["9876"]
+
+
+async def test_json_is_one_object(kit):
+    """Amounts as text, the receipt as lines."""
+    done = await run("--kit", kit, "reload", "20", "--card", 1, "--json")
+    shape = json.loads(done.stdout)
+    assert (shape["result"], shape["approved"], shape["amount_approved"]) == ("00", True, "20.00")
+    assert shape["receipt"] == ["APPROVED"]
+
+
+async def test_no_answer_is_told_with_the_reversal_s_receipt(switch, kit):
+    """Exit 3; the receipt of the automatic reversal, and one line of what happened."""
+    switch.deeds.append(Deed.RECORD_IN_SILENCE)
+    done = await run("--kit", kit, "--wait-s", "0.5", "sale", "1.00", "--card", 1)
+    assert done.returncode == 3
+    assert done.stdout == b"APPROVED\n"
+    assert b"got no answer and was reversed" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert CARD.encode() not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["sale", "12,50", "--card", "1"], b"write it like 12.50"),
+        (["sale", "1.00", "--card", "7"], b"the kit has 1 cards"),
+        (["--till", "9", "echo"], b"the kit has 2 modules"),
+        (["sale", "1.00", "--card", "1", "--code", "12"], b"4 to 12 digits"),
+        (["play", "--day", "/nowhere.toml"], b"cannot be read"),
+    ],
+)
+async def test_mistakes_are_told_in_a_line(switch, kit, arguments, why):
+    """Exit 2, no traceback, nothing sent."""
+    done = await run("--kit", kit, *arguments)
+    assert done.returncode == 2
+    assert why in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert switch.of(Command.SALE) == []
+
+
+async def test_play_ends_by_its_script(kit, tmp_path):
+    """0 when every step came out as expected, 1 and the step when not."""
+    script = tmp_path / "day.toml"
+    step = '[[step]]\nsay = "hello"\ntill = 1\ndo = "sale"\ncard = 1\namount = "1.00"\nexpect = "{}"\n'
+    script.write_text('title = "T"\n' + step.format("00"), encoding="utf-8")
+    good = await run("play", "--kit", kit, "--day", script)
+    script.write_text('title = "T"\n' + step.format("51"), encoding="utf-8")
+    bad = await run("play", "--kit", kit, "--day", script)
+    assert (good.returncode, bad.returncode) == (0, 1)
+    assert b"[1/1] Till 1: hello" in good.stdout
+    assert b"Step 1 differs" in bad.stdout
+
+
+async def test_play_ends_with_its_input(switch, kit, tmp_path):
+    """Who started it and is gone cannot tell it to end, but its pipe ends."""
+    switch.always = Deed.SILENCE
+    script = tmp_path / "day.toml"
+    script.write_text('title = "T"\n[[step]]\nsay = "s"\ntill = 1\ndo = "sale"\ncard = 1\namount = "1.00"\n')
+    command = [sys.executable, "-m", "terminal", "play", "--kit", str(kit), "--day", str(script), "--end-with-input"]
+    async with trio.open_nursery() as nursery:
+        process = await nursery.start(
+            partial(trio.run_process, command, stdin=subprocess.PIPE, check=False, capture_stdout=True)
+        )
+        with trio.fail_after(30):
+            while not switch.of(Command.SALE):
+                await trio.lowlevel.checkpoint()
+            await process.stdin.aclose()
+            assert await process.wait() == 1
+
+
+def test_every_command_has_an_example():
+    """Help says what a command does and shows one."""
+    for name, command in get_command(app).commands.items():
+        assert "Example: authsrv-terminal" in command.help, name

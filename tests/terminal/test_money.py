@@ -1,0 +1,28 @@
+"""Amounts as people write them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from terminal.money import minor_units, written
+
+
+@pytest.mark.parametrize(
+    ("text", "exponent", "minor"), [("12.50", 2, 1250), ("12.5", 2, 1250), ("7", 2, 700), ("7", 0, 7), ("0.001", 3, 1)]
+)
+def test_an_amount_is_read_in_minor_units(text, exponent, minor):
+    """12.50 EUR is 1250 cents."""
+    assert minor_units(text, exponent) == minor
+
+
+@pytest.mark.parametrize("text", ["", "abc", "-1", "1.005", "NaN", "Infinity", "1,50"])
+def test_what_is_no_amount_is_refused(text):
+    """Nothing is rounded and nothing negative is taken."""
+    with pytest.raises(ValueError, match="amount"):
+        minor_units(text, 2)
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 4))
+def test_what_is_written_reads_back(minor, exponent):
+    """Writing and reading lose nothing."""
+    assert minor_units(written(minor, exponent), exponent) == minor
