@@ -104,8 +104,7 @@ class Lanes:
                 started = trio.current_time()
                 answers = await self._door.run(self._work([pending.ask for pending in batch]))
             except StaleRules:
-                attempts += 1
-                await self._rules.load(self._door)
+                attempts = attempts + 1 if await self._rules.renew(self._door) else ATTEMPTS_MAX
             except (NameTaken, Conflict):
                 attempts += 1
             except InDoubt as fault:

@@ -83,13 +83,22 @@ class Rules:
             }
         self._changed()
 
+    async def renew(self, door: Door) -> bool:
+        """Load, if that can be done; whether it could. A row that cannot be read must not end a process that serves."""
+        try:
+            await self.load(door)
+        except Exception as fault:  # noqa: BLE001 - whatever is wrong with the rows: nobody decides by them
+            logger.error("the rules could not be loaded: %s", type(fault).__name__)  # noqa: TRY400 - no locals in a trace
+            return False
+        return True
+
     async def watch(self, door: Door) -> None:
         """Load whenever the count has moved, looked at every two seconds; a fault is tried again."""
         while True:
             await trio.sleep(WATCH_S)
             try:
                 if await door.run(store.registry_version) != self.registry.version:
-                    await self.load(door)
+                    await self.renew(door)
             except LedgerFault as fault:
                 logger.warning("the rules could not be looked at: %s", type(fault).__name__)
 

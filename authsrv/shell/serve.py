@@ -127,12 +127,16 @@ class _Process:
         self._listener.draining = True
         self._lanes.close()
         self._reads.close()
-        with trio.move_on_after(self._service.drain_s) as drain:
-            await self._settled.wait()
-            await self._listener.hang_up()
-        if drain.cancelled_caught:
-            logger.warning("not all was settled within %s s; the rest is broken off", self._service.drain_s)
-            self._door.abandon()
+        settled = False
+        try:
+            with trio.move_on_after(self._service.drain_s):
+                await self._settled.wait()
+                await self._listener.hang_up()
+                settled = True
+        finally:  # also when a second signal ends the drain: a crossing is shielded, only this ends its wait
+            if not settled:
+                logger.warning("not all was settled in time; the rest is broken off")
+                self._door.abandon()
 
     async def _make_months(self) -> None:
         """Make next month's partitions long before its first name comes."""

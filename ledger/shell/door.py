@@ -77,6 +77,7 @@ class Door:
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
         self._connections = connections
+        self._abandoned = False
 
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work` on the asyncio side with a connection of its own, and return what it returns.
@@ -97,13 +98,20 @@ class Door:
             self._free.release()
 
     def abandon(self) -> None:
-        """Break all connections, for an end that cannot wait: what runs is `Unavailable`, or `InDoubt` in COMMIT."""
+        """Break all connections and use no further one, for an end that cannot wait.
+
+        What runs is `Unavailable`, or `InDoubt` in COMMIT; what would begin is `Unavailable`.
+        """
+        self._abandoned = True
         for connection in [*self._busy, *self._idle]:
             connection.terminate()
 
     async def _cross(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         try:
             connection = await self._connection()
+            if self._abandoned:  # meanwhile: nobody would end the wait for its COMMIT
+                connection.terminate()
+                raise Unavailable("the connections to the database were broken off")
             self._busy.add(connection)
             try:
                 return await work(connection)
