@@ -15,6 +15,7 @@ from hdrh.histogram import HdrHistogram
 HIGHEST_US: Final = 600_000_000
 DIGITS: Final = 3
 PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9, 100.0)
+CURVE: Final = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0)
 US: Final = 1_000_000
 
 
@@ -86,6 +87,11 @@ class Window:
 def latencies(histogram: HdrHistogram) -> dict[str, float]:
     """The percentiles that are reported, in milliseconds."""
     return _milliseconds(histogram)
+
+
+def percentile_curve(histogram: HdrHistogram) -> list[dict[str, float]]:
+    """The latency, in milliseconds, that so many percent of all did not pass."""
+    return [{"percentile": point, "ms": round(histogram.get_value_at_percentile(point) / 1000, 3)} for point in CURVE]
 
 
 def _milliseconds(histogram: HdrHistogram) -> dict[str, float]:

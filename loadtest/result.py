@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
-from loadtest.measurement import Window, latencies
+from loadtest.measurement import Window, latencies, percentile_curve
 from loadtest.profile import Profile
 from loadtest.storm import Storm
 from loadtest.verification import Verdict
@@ -31,12 +32,13 @@ class Outcome:
 def run_result(outcome: Outcome, settings: Mapping[str, str]) -> dict[str, Any]:
     """The result of one run."""
     window, verdict = outcome.window, outcome.verdict
+    histogram = window.histogram()
     return {
         "profile": outcome.profile.name,
         "load": outcome.profile.load.value,
         "duration_s": window.duration_s,
         "authorizations_per_s": round(outcome.authorizations_per_s, 1),
-        **latencies(window.histogram()),
+        **latencies(histogram),
         "cpu_us": window.cpu_us(),
         "batch_mean": window.batch_mean(),
         "answers": dict(sorted(verdict.answers.items())),
@@ -48,7 +50,10 @@ def run_result(outcome: Outcome, settings: Mapping[str, str]) -> dict[str, Any]:
         "findings": list(verdict.findings[:20]),
         "storm": outcome.storm.result(window.wanted_s, window.answered_s) if outcome.storm else None,
         "settings": dict(settings),
+        "percentiles": percentile_curve(histogram),
         "course": window.course(),
         "cpu_course": window.cpu_course(),
-        "batches": [{"at_most": bound, "batches": count} for bound, count in window.batches.items()],
+        "batches": [
+            {"at_most": bound if isfinite(bound) else None, "batches": count} for bound, count in window.batches.items()
+        ],
     }

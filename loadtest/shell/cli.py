@@ -1,6 +1,7 @@
 """`authsrv-loadtest`: the command line of the harness. JSON goes to stdout, progress to stderr."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ledger.shell.embedded import EmbeddedError
+from loadtest import report
 from loadtest.comparison import below
 from loadtest.profile import ProfileError, load_profile, names
 from loadtest.result import run_result
@@ -43,6 +45,7 @@ def run(
     duration_s: Annotated[float | None, typer.Option(min=1, help="Measured seconds; else the profile's.")] = None,
     rate: Annotated[float | None, typer.Option(min=1, help="Open load at this many requests a second.")] = None,
     data_dir: DataDir = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report with plots to this file.")] = None,
     setting: Settings = None,
     seed: Seed = 1,
     as_json: AsJson = False,
@@ -57,6 +60,8 @@ def run(
         _progress(f"the switch is process {switch.pid}")
         outcome = run_profile(ground, switch, chosen, seed=seed, progress=_progress)
     result = run_result(outcome, settings)
+    if html is not None:
+        html.write_text(report.html(result), "utf-8")
     _report(result, as_json)
 
 
@@ -113,7 +118,8 @@ def _progress(text: str) -> None:
 
 
 def main() -> None:
-    """The command `authsrv-loadtest`."""
+    """The command `authsrv-loadtest`. Ended by SIGTERM, it leaves no process behind, as with ^C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except (BaselineError, EmbeddedError, SignOnError, LimitError, ProfileError, SwitchError) as error:

@@ -39,12 +39,18 @@ PREFIX: Final = "637113"
 PROGRAMME: Final = "gift.toml"
 BRANCHES: Final = ((1, "Centre"), (2, "Harbour"))
 FIRST_MODULE: Final = 1001
-MODULES: Final = 2304  # the largest profile's, and the storm's
-CARDS: Final = 10_000  # that are active
-FRESH_CARDS: Final = 10_000  # that are to be sold
 WITHOUT_LIMIT: Final = 10**15
 MANY: Final = 30_000
 CHUNK: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a new folder is given."""
+
+    modules: int = 2_560  # the largest profile's, the storm's, and the limit's
+    cards: int = 10_000  # that runs use
+    fresh_cards: int = 10_000  # that runs sell
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +76,8 @@ class Ground:
 
 
 @contextmanager
-def open_ground(folder: Path | None = None) -> Iterator[Ground]:
-    """Open `folder`, made where it is missing, or a new one that is removed in the end."""
+def open_ground(folder: Path | None = None, size: Size = Size()) -> Iterator[Ground]:
+    """Open `folder`, made with `size` where it is missing, or a new one that is removed in the end."""
     kept = folder is not None
     if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="authsrv-loadtest-"))
@@ -79,7 +85,7 @@ def open_ground(folder: Path | None = None) -> Iterator[Ground]:
     try:
         attachment = embedded.attach(folder, create=True)
         try:
-            yield _furnished(folder, attachment)
+            yield _furnished(folder, attachment, size)
         finally:
             attachment.detach()
     finally:
@@ -87,7 +93,7 @@ def open_ground(folder: Path | None = None) -> Iterator[Ground]:
             shutil.rmtree(folder)
 
 
-def _furnished(folder: Path, attachment: embedded.Attachment) -> Ground:
+def _furnished(folder: Path, attachment: embedded.Attachment, size: Size) -> Ground:
     database = create_issuer_database(attachment.admin_dsn)
     migrate(database.owner_dsn, database.schema)
     key_file = default_file(folder)
@@ -95,11 +101,10 @@ def _furnished(folder: Path, attachment: embedded.Attachment) -> Ground:
         make_key_file(key_file, secrets.token_bytes(32))
     key = read_key_file(key_file)
     if not (folder / KIT).exists():
-        kit = run_errand(_as_owner(database, lambda connection: _furnish(connection, key)))
+        kit = run_errand(_as_owner(database, lambda connection: _furnish(connection, key, size)))
         with os.fdopen(os.open(folder / KIT, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             json.dump(kit, out)
     kit = json.loads((folder / KIT).read_text())
-    cards = [Plastic(number, code) for number, code in kit["cards"]]
     return Ground(
         folder,
         database,
@@ -107,12 +112,12 @@ def _furnished(folder: Path, attachment: embedded.Attachment) -> Ground:
         int((folder / "postgres" / "postmaster.pid").read_text().split()[0]),
         key,
         tuple(ModuleIdentity.from_json(module) for module in kit["modules"]),
-        tuple(cards[:CARDS]),
-        tuple(cards[CARDS:]),
+        tuple(Plastic(*card) for card in kit["cards"]),
+        tuple(Plastic(*card) for card in kit["fresh_cards"]),
     )
 
 
-async def _furnish(connection: Connection, key: bytes) -> dict[str, Any]:
+async def _furnish(connection: Connection, key: bytes, size: Size) -> dict[str, Any]:
     async with connection.transaction():
         await enrolment.create_issuer(connection, 1, "Load test", zone="UTC", code="EUR", group=1)
         await enrolment.init_keys(connection, key, secrets.token_bytes)
@@ -124,20 +129,24 @@ async def _furnish(connection: Connection, key: bytes) -> dict[str, Any]:
         identities = await enrolment.enroll_modules(
             connection,
             key,
-            [(FIRST_MODULE + place, BRANCHES[place % 2][0], f"till {place}") for place in range(MODULES)],
+            [(FIRST_MODULE + place, BRANCHES[place % 2][0], f"till {place}") for place in range(size.modules)],
             traits=ModuleTraits(bad_cards_per_day=2**31 - 1),
             random=secrets.token_bytes,
         )
         ring = await enrolment.load_ring(connection, key)
         cards = [
             (card_number(PREFIX, serial), f"{secrets.randbelow(10_000):04d}" if serial % 2 else None)
-            for serial in range(CARDS + FRESH_CARDS)
+            for serial in range(size.cards + size.fresh_cards)
         ]
         for start in range(0, len(cards), CHUNK):
             await enrolment.issue_cards(connection, ring, gift.name, cards[start : start + CHUNK])
     for table in ("cards", "card_numbers"):
         await connection.execute(f"analyze {table}")
-    return {"modules": [identity.to_json() for identity in identities], "cards": cards}
+    return {
+        "modules": [identity.to_json() for identity in identities],
+        "cards": cards[: size.cards],
+        "fresh_cards": cards[size.cards :],
+    }
 
 
 async def _as_owner(database: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
