@@ -4,6 +4,8 @@ They have a line of their own, so that a flood of them holds up no lane, and no 
 to know whether the switch is there.
 """
 
+import logging
+
 import trio
 
 from authsrv.answer import echo, page, unrecorded
@@ -15,6 +17,8 @@ from ledger.shell import store
 from ledger.shell.door import Connection, Door
 from protocol.messages import FormatError, OriginalName, Request
 from protocol.numbers import Command, Reason
+
+logger = logging.getLogger(__name__)
 
 READERS = 2
 READ_COMMANDS = frozenset((Command.ECHO, Command.PAGE))
@@ -53,6 +57,9 @@ class Reads:
                 answer = await self._answer(pending)
             except LedgerFault:
                 answer = self._refused(pending, Reason.NO_DATABASE)
+            except Exception as fault:  # noqa: BLE001 - one request must not end the line of all
+                logger.error("a read failed: %s", type(fault).__name__)  # noqa: TRY400 - no locals in a trace
+                answer = self._refused(pending, Reason.BAD_REQUEST)
             pending.reply(answer)
 
     async def _answer(self, pending: Pending) -> bytes:

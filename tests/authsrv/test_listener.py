@@ -17,6 +17,8 @@ from running_switch import LOADED, SOLD, Switch, enroll
 from shop import BARE, CODE, CODED, DESK, OTHER, TILLS, Shop, name_of
 from wire_client import Caller, ConnectionEndedError, WireClient, connect
 
+from authsrv import fold
+from authsrv.shell import reads
 from authsrv.shell.listener import Caps
 from protocol import signon
 from protocol.codec import Codec
@@ -801,4 +803,25 @@ async def test_an_exception_ends_the_connection_that_raised_it_alone(
                 await caller.ask(Command.BALANCE, card=OTHER)
         assert wire.ended
         assert (await neighbour.ask(Command.SALE, card=OTHER, amount=SOLD)).result == Result.APPROVED
+        await switch.still_sells()
+
+
+async def test_a_request_that_makes_the_switch_fail_gets_96_alone(
+    switch: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read or a decision that raises is answered 96 and not recorded; the session and all others go on."""
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("forced")
+
+    before = await switch.recorded()
+    async with switch.caller() as caller:
+        monkeypatch.setattr(reads, "echo", fail)
+        monkeypatch.setattr(fold, "decide", fail)
+        for command, fields in ((Command.ECHO, {}), (Command.SALE, {"card": OTHER, "amount": SOLD})):
+            answer = await caller.ask(command, **fields)
+            assert (answer.result, answer.reason, answer.authorization) == (96, Reason.BAD_REQUEST, "")
+        monkeypatch.undo()
+        assert await switch.recorded() == before
+        assert (await caller.ask(Command.SALE, card=OTHER, amount=SOLD)).result == Result.APPROVED
         await switch.still_sells()
