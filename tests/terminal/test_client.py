@@ -216,7 +216,8 @@ async def test_whatever_ends_a_session_costs_a_repeat_and_no_more(switch, module
     assert second.repeat
     assert second.request.name == first.request.name
     assert len(switch.recorded) == 1
-    assert switch.hellos[1] - switch.hellos[0] == pytest.approx(2)
+    assert second.at - first.at == pytest.approx(2)
+    assert len(switch.hellos) == 2
 
 
 async def test_sign_on_backs_off_longer_and_longer(switch, module, autojump_clock):
@@ -549,3 +550,77 @@ async def test_a_failure_in_the_background_reaches_the_caller(dial, autojump_clo
     with pytest.raises(ExceptionGroup) as error:
         await sell()
     assert error.value.subgroup(ZeroDivisionError) is not None
+
+
+async def test_a_late_answer_is_not_taken_for_the_reversal_s(switch, module, autojump_clock):
+    """An answer to the sale that comes while its reversal is under way changes nothing, and the session stays."""
+    async with module(answer_s=9) as till:
+        switch.deeds += [Deed.LATE]
+        with pytest.raises(NoAnswerError) as error:
+            await till.sale(CARD, 1250, deadline_s=3)
+    assert error.value.reversal.approved
+    assert error.value.reversal.request.command is Command.REVERSE
+    assert len(switch.hellos) == 1
+
+
+async def test_a_module_that_knows_its_numbers_asks_at_once(switch, module, autojump_clock):
+    """After a lost connection a repeat does not wait until the switch can tell the last name again."""
+    async with module(jitter=1.0) as till:
+        await till.echo()
+        switch.deeds += [Deed.DROP]
+        switch.echoes += [Deed.REFUSE, Deed.REFUSE, Deed.REFUSE]
+        await till.sale(CARD, 100)
+    first, second = switch.of(Command.SALE)
+    assert second.at - first.at == pytest.approx(2)
+
+
+async def test_a_sign_on_that_held_forgets_the_failures_before(switch, module, autojump_clock):
+    """After a session that served, the back-off begins with its shortest rest again."""
+    switch.reachable = False
+    async with module(jitter=1.0) as till:
+        await trio.sleep(10)  # tried at 0, 2 and 6 s
+        switch.reachable = True
+        await till.echo()
+        switch.deeds += [Deed.DROP]
+        await till.sale(CARD, 100)
+    first, second = switch.of(Command.SALE)
+    assert second.at - first.at == pytest.approx(2)
+
+
+async def test_an_open_name_that_must_rest_lets_others_pass(switch, module, autojump_clock):
+    """Open names are settled oldest first, each with its own back-off: one that is refused holds up no other."""
+    async with module(reversal_s=0, jitter=1.0, answer_s=5) as till:
+        await till.echo()
+        switch.deeds += [Deed.RECORD_IN_SILENCE, Deed.REFUSE, Deed.REFUSE]
+
+        async def sell(amount, deadline_s):
+            with pytest.raises(NoAnswerError):
+                await till.sale(CARD, amount, deadline_s=deadline_s)
+
+        await sell(1, 1)  # its reversal is refused at 1 s, and again at 3 s
+        await trio.sleep(0.5)
+        switch.deeds.appendleft(Deed.RECORD_IN_SILENCE)
+        await sell(2, 1)  # its reversal at 2.5 s takes the second refusal, and rests until 4.5 s
+        await till.settle()
+    started = switch.of(Command.SALE)[0].at
+    came = [(each.request.amount, round(each.at - started, 3)) for each in switch.of(Command.REVERSE)]
+    assert came == [(1, 1.0), (2, 2.5), (1, 3.0), (2, 4.5)]
+
+
+async def test_single_silences_do_not_end_a_connection(switch, module, autojump_clock):
+    """Only two waits in a row without a byte mean that nobody is there."""
+    async with module(answer_s=5) as till:
+        for _ in range(4):
+            switch.deeds += [Deed.SILENCE, Deed.ANSWER]
+            await till.sale(CARD, 100)
+    assert len(switch.dialled) == 1
+
+
+async def test_copies_that_were_given_up_are_not_kept_for_ever(switch, module, autojump_clock):
+    """A session remembers a bounded number of copies that nobody waits for."""
+    switch.limits = Limits(in_flight_max=1)
+    async with module(answer_s=5) as till:
+        for _ in range(20):
+            switch.deeds += [Deed.SILENCE, Deed.ANSWER]
+            await till.sale(CARD, 100)
+        assert len(till._line._replies) <= 8
