@@ -41,7 +41,9 @@ class Books:
     connection: Any = None
 
     def open(self) -> None:
-        """Connect, again if need be."""
+        """Connect; again, if the server has been away."""
+        if self.connection is not None:
+            self.connection.terminate()
         settings = {"search_path": "issuer"}
         self.connection = self.run(asyncpg.connect(self.dsn, server_settings=settings))
 
@@ -144,6 +146,13 @@ class Shopfront:
         if (module, process) not in self.lines:
             self.lines[module, process] = Line(self.identities[module], self.processes[process].address, self.date)
         return self.lines[module, process]
+
+    def replace(self, place: int, process: SwitchProcess) -> None:
+        """Put a process where another was, which is killed if it still runs."""
+        for module, at in [key for key in self.lines if key[1] == place]:
+            self.lines.pop((module, at)).close()
+        self.processes[place].kill()
+        self.processes[place] = process
 
     def hang_up(self) -> None:
         """End all sessions."""

@@ -6,7 +6,7 @@ its input, what happens is a line of JSON on its output, with the process that i
 kills what it has started.
 
 The faults are planted from outside, around the seams of the switch (`store.commit`, `lanes.transact`): the product
-knows nothing of them. `at` counts the batches of that process from 1.
+knows nothing of them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import json
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +31,12 @@ from ledger.shell import door, store
 from protocol.switch import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from ledger.batch import Gathered, Lookup
     from ledger.shell.door import Connection
+
+Decide = Callable[[Any], Any]
 
 LIMITS = Limits(idle_s=3600)  # a test decides itself when a session ends
 
@@ -57,13 +61,15 @@ def die_after_commit(at: int) -> None:
     store.commit = commit_and_die
 
 
-def kill_server_in_commit(at: int, server: int, delay_s: float) -> None:
-    """Every process of the PostgreSQL server is killed `delay_s` after COMMIT number `at` was sent, before its answer
-    is read. Names are told before their COMMIT is sent."""
-    commit, transact, count = store.commit, store.transact, itertools.count(1)
+def kill_server_in_commit(pid_file: str, delays_s: Sequence[float]) -> None:
+    """After each SIGUSR1: every process of the PostgreSQL server is killed when the next COMMIT has been sent, one of
+    `delays_s` in turn later, and before its answer can be read. Names are told before their COMMIT is sent."""
+    commit, transact, delays = store.commit, store.transact, itertools.cycle(delays_s)
     in_hand: dict[Connection, list[list[int]]] = {}
+    armed: list[bool] = []
+    signal.signal(signal.SIGUSR1, lambda *_: armed.append(True))
 
-    def transact_told(lookups: Sequence[Lookup], decide: Callable[..., Any]) -> Callable[[Connection], Awaitable[Any]]:
+    def transact_told(lookups: Sequence[Lookup], decide: Decide) -> Callable[[Connection], Awaitable[Any]]:
         work = transact(lookups, decide)
 
         async def told(connection: Connection) -> Any:
@@ -75,47 +81,61 @@ def kill_server_in_commit(at: int, server: int, delay_s: float) -> None:
     async def commit_and_kill(connection: Connection) -> None:
         if not connection.is_closed():
             tell(committing=in_hand[connection])
+        if not armed:
+            await commit(connection)
+            return
+        armed.clear()
+        server = processes_of_server(Path(pid_file))
         sending = asyncio.ensure_future(commit(connection))
-        if next(count) == at:
-            await asyncio.sleep(0)  # it runs up to its first wait, which is the one for the answer
-            await asyncio.sleep(delay_s)
-            kill_tree(server)
-            tell(killed=server)
+        await asyncio.sleep(0)  # it runs up to its first wait, which is the one for the answer
+        time.sleep(next(delays))  # noqa: ASYNC251 - so that nobody can read the answer meanwhile
+        for pid in server:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        tell(killed_at=time.time())
         await sending
 
     store.commit, lanes.transact = commit_and_kill, transact_told
 
 
-def stop_in_batch(at: int) -> None:
-    """The process is stopped in batch number `at`, between its locks and its writes."""
-    transact, count = lanes.transact, itertools.count(1)
+def stop_in_first_batch(before: str) -> None:
+    """The process is stopped in its first batch, with its locks held, before it writes or before it commits."""
+    transact, commit, count = store.transact, store.commit, itertools.count(1)
 
-    def transact_stopped(lookups: Sequence[Lookup], decide: Callable[[Gathered], Any]) -> Any:
-        def stop_first(gathered: Gathered) -> Any:
-            if next(count) == at:
-                tell(stopping=True)
-                os.kill(os.getpid(), signal.SIGSTOP)
+    def stop_once() -> None:
+        if next(count) == 1:
+            tell(stopping=True)
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def transact_stopped(lookups: Sequence[Lookup], decide: Decide) -> Callable[[Connection], Awaitable[Any]]:
+        def stop_and_decide(gathered: Gathered) -> Any:
+            stop_once()
             return decide(gathered)
 
-        return transact(lookups, stop_first)
+        return transact(lookups, stop_and_decide)
 
-    lanes.transact = transact_stopped
+    async def stop_and_commit(connection: Connection) -> None:
+        stop_once()
+        await commit(connection)
+
+    if before == "commit":
+        store.commit = stop_and_commit
+    else:
+        lanes.transact = transact_stopped
 
 
-FAULTS = {fault.__name__: fault for fault in (die_after_commit, kill_server_in_commit, stop_in_batch)}
+FAULTS = {fault.__name__: fault for fault in (die_after_commit, kill_server_in_commit, stop_in_first_batch)}
 
 
-def kill_tree(parent: int) -> None:
-    """Kill a process, then its children, before they can say goodbye."""
-    children = []
+def processes_of_server(pid_file: Path) -> list[int]:
+    """A PostgreSQL server and its children, which would otherwise end in their own time."""
+    parent, children = int(pid_file.read_text().split()[0]), []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(FileNotFoundError, ProcessLookupError):
                 if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
                     children.append(int(entry.name))
-    for pid in (parent, *children):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    return [parent, *children]
 
 
 # Processes

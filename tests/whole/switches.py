@@ -8,7 +8,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 PROGRAM = Path(__file__).with_name("switch_program.py")
 ROOT = Path(__file__).parents[2]
@@ -39,27 +38,24 @@ class Switches:
             order["idle_in_transaction_ms"] = idle_ms
         self._input.write(json.dumps(order).encode() + b"\n")
         self._input.flush()
-        started = self.await_line(lambda line: "started" in line and not self._is_known(line["pid"]))
-        process = SwitchProcess(self, started["pid"])
-        self.told[process.pid].append(started)
+        while not (started := [line for lines in self.told.values() for line in lines if "started" in line]):
+            self.read()
+        process = SwitchProcess(self, started[0]["pid"])
+        process.until("started")
         process.port = process.until("port")["port"]
         return process
 
-    def await_line(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Read lines until the wanted one; the others are kept for whom they are of."""
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            ready, _, _ = select.select([self._output], [], [], PATIENCE_S)
-            if not ready or not (read := self._output.readline()):
-                break
-            line = json.loads(read)
-            if wanted(line):
-                return line
-            self.told[line["pid"]].append(line)
-        raise AssertionError("the program of the switches did not tell what was waited for")
+    def has_told_more(self) -> bool:
+        """Whether there is a line to read."""
+        return bool(select.select([self._output], [], [], 0)[0])
 
-    def _is_known(self, pid: int) -> bool:
-        return any("started" in line for line in self.told[pid])
+    def read(self) -> None:
+        """Read a line, and keep it for whom it is of."""
+        ready, _, _ = select.select([self._output], [], [], PATIENCE_S)
+        line = self._output.readline() if ready else b""
+        assert line, "the program of the switches did not tell what was waited for"
+        told = json.loads(line)
+        self.told[told["pid"]].append(told)
 
     @property
     def _input(self) -> IO[bytes]:
@@ -79,6 +75,7 @@ class SwitchProcess:
     switches: Switches
     pid: int
     port: int = 0
+    has_ended: bool = False
 
     @property
     def address(self) -> tuple[str, int]:
@@ -86,21 +83,25 @@ class SwitchProcess:
         return "127.0.0.1", self.port
 
     def until(self, what: str) -> dict[str, Any]:
-        """Wait until it has told this."""
+        """Wait until it tells this, once more than it was waited for before."""
         told = self.switches.told[self.pid]
-        for line in told:
-            if what in line:
-                return line
-            assert "ended" not in line, f"the switch ended before it told {what}"
-        line = self.switches.await_line(lambda line: line["pid"] == self.pid and (what in line or "ended" in line))
-        told.append(line)
-        assert what in line, f"the switch ended before it told {what}"
-        return line
+        while True:
+            for line in told:
+                if what in line:
+                    told.remove(line)
+                    self.has_ended |= what == "ended"
+                    return line
+                assert "ended" not in line, f"the switch ended before it told {what}"
+            self.switches.read()
 
     def committing(self) -> set[tuple[int, int]]:
-        """The names, as module and sequence, whose COMMIT it has told of so far."""
-        lines = self.switches.told[self.pid]
-        return {tuple(name) for line in lines for name in line.get("committing", ())}
+        """The names, as module and sequence, whose COMMIT it has told of since it was asked before."""
+        told = self.switches.told[self.pid]
+        while self.switches.has_told_more():
+            self.switches.read()
+        lines = [line for line in told if "committing" in line]
+        told[:] = [line for line in told if "committing" not in line]
+        return {(module, sequence) for line in lines for module, sequence in line["committing"]}
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -108,7 +109,7 @@ class SwitchProcess:
 
     def kill(self) -> None:
         """Kill it, and wait until it has ended."""
-        if not any("ended" in line for line in self.switches.told[self.pid]):
+        if not self.has_ended:
             self.send(signal.SIGKILL)
             self.until("ended")
 

@@ -129,7 +129,11 @@ class Line:
 
     def ask(self, slip: Slip) -> Response:
         """Send a request and wait for its answer."""
-        return Response.decode(self.answer(self.post(slip)))
+        return Response.decode(self.answer_of(slip))
+
+    def answer_of(self, slip: Slip) -> bytes:
+        """Send a request and wait for its answer, 1,400 bytes."""
+        return self.answer(self.post(slip))
 
     def close(self) -> None:
         """Hang up."""
