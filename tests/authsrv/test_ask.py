@@ -1,0 +1,127 @@
+"""Reading a request without the database: whether it has a name, and what it makes the database look up."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authsrv.ask import Ask, open_ask, same_content
+from authsrv.keys import ISSUER_PURPOSES, KeyRing
+from ledger.names import Name
+from protocol import access_code
+from protocol.messages import FormatError, OriginalName, Request
+from protocol.numbers import Command, Flag, Reason
+
+RING = KeyRing(41, {(purpose, 1): bytes([place]) * 32 for place, purpose in enumerate(ISSUER_PURPOSES)})
+CODE_KEY = bytes(range(16))
+DAY = dt.date(2026, 11, 30)
+CARD = "6371120000000000017"
+SALE = Request(command=Command.SALE, module=1001, date=DAY, sequence=7, card=CARD, amount=1250, time=dt.time(12))
+SEQUENCE, DATE, MODULE = slice(16, 20), slice(20, 24), slice(28, 32)
+
+
+def opened(plain: bytes, module: int = 1001) -> Ask | Reason:
+    return open_ask(plain, module, CODE_KEY, RING)[1]
+
+
+def ask(request: Request) -> Ask:
+    read = opened(request.encode())
+    assert isinstance(read, Ask)
+    return read
+
+
+def coded(code: str, random: bytes = bytes(8), key: bytes = CODE_KEY, card: str = CARD) -> Request:
+    return replace(SALE, access_code_block=access_code.encode(code, card, key, random), flags=Flag.ACCESS_CODE)
+
+
+def put(plain: bytes, at: slice, number: int) -> bytes:
+    return plain[: at.start] + number.to_bytes(at.stop - at.start) + plain[at.stop :]
+
+
+@pytest.mark.parametrize(
+    ("at", "number", "reason"),
+    [
+        (MODULE, 1002, Reason.FOREIGN_MODULE),
+        (MODULE, 0, Reason.FOREIGN_MODULE),
+        (DATE, 2026_02_30, Reason.BAD_DATE),
+        (DATE, 0, Reason.BAD_DATE),
+        (DATE, 2**32 - 1, Reason.BAD_DATE),
+        (SEQUENCE, 0, Reason.BAD_SEQUENCE),
+    ],
+)
+def test_an_unusable_name(at: slice, number: int, reason: Reason) -> None:
+    """Another module's number, a date that is none and sequence 0 are refused, final and without a record."""
+    assert opened(put(SALE.encode(), at, number)) is reason
+
+
+@given(st.binary(min_size=320, max_size=320))
+def test_no_bytes_make_it_fail(plain: bytes) -> None:
+    """Whatever a session carries is read: as an ask with a name, or as a reason why not."""
+    module = int.from_bytes(plain[MODULE])
+    named = put(put(plain, DATE, 20261130), SEQUENCE, 7)
+    for read in (opened(plain, module), opened(named, module)):
+        assert isinstance(read, Ask | Reason)
+    assert isinstance(opened(named, module), Ask)
+
+
+def test_a_format_error_keeps_its_name() -> None:
+    """What is wrong beyond the name is kept until its record was looked up, and nothing but the name is."""
+    read = opened(put(SALE.encode(), slice(0, 2), 0x7777))
+    assert isinstance(read, Ask)
+    assert isinstance(read.request, FormatError)
+    assert read.name == Name(1001, DAY, 7)
+    lookup = read.lookup()
+    assert (lookup.token, lookup.with_code, lookup.original, lookup.original_number) == (None, False, None, None)
+
+
+def test_an_access_code_is_opened() -> None:
+    """The code of a block comes out; a block for another card or under another key holds none."""
+    assert (ask(coded("4321")).code_came, ask(coded("4321")).code) == (True, "4321")
+    assert (ask(SALE).code_came, ask(SALE).code) == (False, None)
+    for bad in (coded("4321", key=bytes(16)), coded("4321", card=CARD[:-1] + "8")):
+        assert (ask(bad).code_came, ask(bad).code) == (True, None)
+
+
+def test_what_is_looked_up() -> None:
+    """A sale's card by token; a reversal's original and not its card; a mistyped number not at all."""
+    token = RING.token(CARD.encode().ljust(20, b"\0"))
+    assert ask(coded("4321")).lookup() == (Name(1001, DAY, 7), token, True, None, None)
+    fields: dict[str, Any] = {"command": Command.REVERSE, "module": 1001, "date": DAY, "sequence": 8, "amount": 1250}
+    by_name = Request(**fields, card=CARD, original=OriginalName(DAY, 7))
+    assert ask(by_name).lookup() == (Name(1001, DAY, 8), None, False, Name(1001, DAY, 7), None)
+    by_number = Request(**fields, original="323000000014")
+    assert ask(by_number).lookup() == (Name(1001, DAY, 8), None, False, None, 323_000_000_014)
+    assert ask(replace(by_number, original="323000000015")).lookup().original_number is None
+
+
+def digest(request: Request) -> bytes:
+    return same_content(ask(request), RING, 1, 1)
+
+
+def test_same_content() -> None:
+    """A copy with another seal of a code, without it, or with the repeat flag is the same; any other field is not."""
+    same = {digest(each) for each in (SALE, coded("4321"), coded("9999", b"\1" * 8), replace(SALE, flags=Flag.REPEAT))}
+    assert len(same) == 1
+    others = [
+        replace(SALE, **field)
+        for field in (
+            {"amount": 1251}, {"card": CARD[:-1] + "8"}, {"cashier": 1}, {"unit": 978}, {"flags": Flag.PARTIAL},
+            {"till_receipt": "R"}, {"till_serial": "S"}, {"day_close": 1}, {"programme": 1}, {"eligible": 1},
+            {"basket": b"b" * 16}, {"time": dt.time(12, 0, 1)}, {"flags": Flag.KEYED},
+            {"command": Command.HOLD},
+        )
+    ]  # fmt: skip
+    assert len({digest(each) for each in others} | same) == len(others) + 1
+
+
+def test_nothing_secret_shows() -> None:
+    """An ask's repr tells its name, and no card, token, code or amount."""
+    shown = repr(ask(replace(coded("4321"), amount=987_654)))
+    assert "7" in shown
+    for secret in (CARD, "4321", "987654", repr(ask(SALE).token)):
+        assert secret not in shown
