@@ -391,11 +391,11 @@ class Module:
                 failures += 1
                 await trio.sleep(back_off_s(failures, self._jitter()))
                 continue
-            failures = 0
             if self._line is not line:
                 self._adopt(line)
-            if await self._stay(line):
-                await trio.sleep(back_off_s(1, self._jitter()))
+            failures = int(await self._stay(line))
+            if failures:
+                await trio.sleep(back_off_s(failures, self._jitter()))
 
     async def _prove(self, line: Line) -> None:
         """Make a session live with an echo, and learn the last sequence number; raises SignOnError."""

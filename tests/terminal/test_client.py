@@ -575,16 +575,20 @@ async def test_a_module_that_knows_its_numbers_asks_at_once(switch, module, auto
 
 
 async def test_a_sign_on_that_held_forgets_the_failures_before(switch, module, autojump_clock):
-    """After a session that served, the back-off begins with its shortest rest again."""
+    """After a session that served, the back-off begins with its shortest rest again, and grows from there."""
     switch.reachable = False
     async with module(jitter=1.0) as till:
         await trio.sleep(10)  # tried at 0, 2 and 6 s
         switch.reachable = True
         await till.echo()
+        switch.reachable = False
+        switch.dialled.clear()
         switch.deeds += [Deed.DROP]
-        await till.sale(CARD, 100)
-    first, second = switch.of(Command.SALE)
-    assert second.at - first.at == pytest.approx(2)
+        started = trio.current_time()
+        with pytest.raises(NoAnswerError):
+            await till.sale(CARD, 100, deadline_s=20)
+        switch.reachable = True
+    assert [at - started for at in switch.dialled[:4]] == pytest.approx([2, 6, 14, 30])
 
 
 async def test_an_open_name_that_must_rest_lets_others_pass(switch, module, autojump_clock):
