@@ -4,8 +4,9 @@ What must hold:
   * Every posting has one side at the card and the other at the issuer, and one amount above zero.
   * Value that comes to a card settles what it owes first, whatever brings it.
   * `spend` never asks for more than is available; its caller has checked, and the database checks again.
-  * `undo` mirrors the recorded postings. What a card can no longer give back goes to its `owed` account, in full:
-    undoing is never refused because the money was spent (law 3).
+  * `undo` gives back the recorded amounts. What a card can no longer give goes to its `owed` account, in full: undoing
+    is never refused because the money was spent (law 3).
+  * So a card owes only when nothing is left on it to spend, in whatever order things are brought, spent and undone.
 """
 
 from collections.abc import Iterable
@@ -61,8 +62,6 @@ def undo(balances: Balances, postings: Iterable[Posting]) -> tuple[Posting, ...]
     for posting in reversed(tuple(postings)):
         if posting.debit.of_card:
             back = bring(balances, posting.credit, posting.amount)
-        elif posting.credit is Account.OWED:
-            back = (Posting(Account.OWED, posting.debit, posting.amount),)
         else:
             back = take_back(balances, posting.debit, posting.amount)
         balances = apply(balances, back)

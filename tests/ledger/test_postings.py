@@ -15,9 +15,10 @@ OWED = st.integers(min_value=-10_000, max_value=0)
 
 @st.composite
 def balances(draw: st.DrawFn) -> Balances:
-    """A card as the ledger may hold one: nothing below the floor, nothing owed by the issuer."""
+    """A card as the ledger may hold one: something to spend, or something owed, or neither."""
     floor = draw(FLOORS)
-    return Balances(floor + draw(st.integers(0, 10_000)), draw(OWED), floor)
+    available = draw(st.integers(0, 10_000))
+    return Balances(floor + available, 0 if available else draw(OWED), floor)
 
 
 def check(before: Balances, postings: tuple[Posting, ...]) -> Balances:
@@ -28,6 +29,7 @@ def check(before: Balances, postings: tuple[Posting, ...]) -> Balances:
     after = apply(before, postings)
     assert after.value >= after.floor
     assert after.owed <= 0
+    assert after.owed == 0 or after.available == 0, "it owes, and can spend"
     return after
 
 
@@ -88,6 +90,16 @@ def test_undoing_a_purchase_restores(data: st.DataObject, before: Balances) -> N
     after = check(spent, undo(spent, purchase))
     assert after.value + after.owed == before.value + before.owed
     assert after == before or before.owed < 0
+
+
+def test_an_undone_load_that_settled_a_debt_is_taken_from_what_is_there() -> None:
+    """30 owed. 40 loaded: 10 to spend. 50 loaded: 60. The first of them undone: 40 taken, 20 to spend, nothing owed. By
+    hand."""
+    owing = Balances(owed=-30)
+    first = bring(owing, Account.TENDER, 40)
+    now = apply(apply(owing, first), bring(apply(owing, first), Account.TENDER, 50))
+    assert now == Balances(value=60)
+    assert check(now, undo(now, first)) == Balances(value=20)
 
 
 def test_a_spent_load_is_owed_and_the_next_load_settles_it() -> None:
