@@ -1,7 +1,8 @@
 """What a till or hardware module does: as a library here, as a program in `python -m terminal`."""
 
 from terminal.answer import Answer, NoAnswerError, TooManyOpenError, UnsettledError
-from terminal.shell.client import Link, Module, Settings, connect, open_link, open_link_over
+from terminal.settings import Settings
+from terminal.shell.client import Link, Module, connect, open_link, open_link_over
 from terminal.shell.sequence import Sequence
 
 __all__ = [

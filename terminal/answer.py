@@ -8,7 +8,8 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Self
 
-from protocol.messages import Request, RequestName, Response, date_number
+from protocol.codec import LayoutError
+from protocol.messages import FormatError, Request, RequestName, Response, date_number
 from protocol.numbers import Result
 from receipts.code_pages import codec
 
@@ -62,11 +63,11 @@ class Answer:
 
     @classmethod
     def read(cls, request: Request, recorded: bytes) -> Self | None:
-        """Read the answer to a request; None if these bytes answer another one.
-
-        Raises FormatError or LayoutError if they are no answer at all.
-        """
-        response = Response.decode(recorded)
+        """Read the answer to a request; None if these bytes do not answer it, which no honest switch does."""
+        try:
+            response = Response.decode(recorded)
+        except (FormatError, LayoutError):
+            return None
         echoed = (response.command, response.module, response.sequence, response.date)
         if echoed != (request.command, request.module, request.sequence, date_number(request.date)):
             return None

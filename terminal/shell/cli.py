@@ -21,7 +21,8 @@ from terminal.answer import Answer, NoAnswerError, UnsettledError
 from terminal.day import DayError, read_day
 from terminal.kit import Kit, KitCard, KitError
 from terminal.money import minor_units, written
-from terminal.shell.client import Module, Settings, connect
+from terminal.settings import Settings
+from terminal.shell.client import Module, connect
 from terminal.shell.play import check, say_aloud
 from terminal.shell.play import play as play_day
 from terminal.shell.sequence import Sequence, SequenceError

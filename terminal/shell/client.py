@@ -1,9 +1,8 @@
 """A module: typed calls on one side, a session with the switch on the other.
 
-One task keeps the module signed on: it proves each session with an echo, learns the last used sequence number, renews
-the session before its frames or its life are used, and rests before it signs on again. Another one settles the names
-that callers left open. A call takes a name, sends copies until a final answer comes, and hands what is left to the
-settler when its caller's time is over; `terminal.dialogue` says what is to be done, this file does it.
+A call takes a name, sends copies until a final answer comes, and leaves its name open when its caller's time is over.
+One task settles what was left open, another keeps the module signed on (`terminal.shell.sign_on`).
+`terminal.dialogue` says what is to be done; this file does it.
 
     async with connect("127.0.0.1", 7411, identity) as module:
         answer = await module.sale(card, 1250, access_code="1234")
@@ -17,27 +16,24 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypedDict, Unpack
 
 import trio
 
 from protocol import access_code as pin
-from protocol.codec import LayoutError
-from protocol.messages import FormatError, OriginalName, Request, RequestName
+from protocol.messages import OriginalName, Request, RequestName
 from protocol.module import SessionOverError
-from protocol.numbers import Command, Flag, GivenReason, Result
-from protocol.session import Ended
+from protocol.numbers import Command, Flag, GivenReason
 from protocol.signon import ModuleIdentity
 from terminal.answer import Answer, NoAnswerError, TooManyOpenError, UnsettledError
-from terminal.dialogue import BACK_OFF_MAX_S, NOT_FINAL, Dialogue, Happening, Phase, back_off_s
-from terminal.shell.sequence import Sequence, SequenceError
-from terminal.shell.trunk import Dial, Line, Reply, SignOnError, Trunk, dialling, open_trunk
+from terminal.dialogue import BACK_OFF_MAX_S, FATES, Dialogue, Fate, Happening, Phase
+from terminal.settings import Settings
+from terminal.shell.sequence import Names, Sequence, SequenceError
+from terminal.shell.sign_on import SignOn
+from terminal.shell.trunk import Dial, Line, Reply, Trunk, dialling, open_trunk
 
-RENEWAL: Final = 0.901  # of its life, a little after the session says that it is due
 JITTER: Final = randomness.SystemRandom().random
-UNRECORDED_SEQUENCE: Final = 1  # echo and page leave no record, so they need a number but use none up
-
 Original = Answer | Request | RequestName | OriginalName | str
 """An earlier request: its answer, itself, its name, or its authorization number of 12 digits."""
 
@@ -50,28 +46,6 @@ class Origin(TypedDict, total=False):
     till_serial: str
     day_close: int
     deadline_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How patient a module is; times in seconds.
-
-    Attributes:
-        deadline_s: how long a call waits for its answer, unless it says so itself.
-        answer_s: how long it waits for the answer to one copy before it sends the next.
-        reversal_s: how long it waits, after its deadline, for the automatic reversal.
-        leave_s: how long a module that is left tries to settle what is open.
-        keep_open: keep the session with an echo when idle; else let it end, and sign on when a call needs it.
-        open_max: how many requests without a recorded answer the module remembers.
-
-    """
-
-    deadline_s: float = 30.0
-    answer_s: float = 5.0
-    reversal_s: float = 10.0
-    leave_s: float = 10.0
-    keep_open: bool = True
-    open_max: int = 64
 
 
 def local_time() -> dt.datetime:
@@ -105,16 +79,10 @@ class Module:
     ):
         self.identity = identity
         self.settings = settings
-        self._trunk = trunk
-        self._sequence = sequence
-        self._clock = clock
         self._random = random
         self._jitter = jitter
-        self._line: Line | None = None
-        self._changed = trio.Event()
-        self._wanted = trio.Event()
-        self._waiting = 0
-        self._sequence_known = False
+        self._names = Names(identity.module, sequence, clock)
+        self._signed_on = SignOn(trunk, identity, self._names, settings, jitter)
         self._calls = 0
         self._open: deque[_Pursuit] = deque()
         self._added = trio.Event()
@@ -190,9 +158,10 @@ class Module:
         Raises ValueError if a field cannot hold its value, NoAnswerError if the module could not sign on in time.
         """
         with trio.move_on_after(self._deadline_s(deadline_s)):
-            if not self._sequence_known:
-                await self._usable_line()
-            name, time = await self._name(recorded=command not in (Command.ECHO, Command.PAGE))
+            if not self._names.known:
+                await self._signed_on.line()
+            unrecorded = FATES[command] is Fate.FORGET
+            name, time = self._names.passing() if unrecorded else await self._names.take()
             request = Request(
                 command=command, module=name.module, date=name.date, sequence=name.sequence, time=time, **fields
             )
@@ -270,17 +239,12 @@ class Module:
     def _deadline_s(self, deadline_s: float | None) -> float:
         return self.settings.deadline_s if deadline_s is None else deadline_s
 
-    async def _name(self, *, recorded: bool) -> tuple[RequestName, dt.time]:
-        sequence = await self._sequence.take() if recorded else UNRECORDED_SEQUENCE
-        now = self._clock()
-        return RequestName(self.identity.module, now.date(), sequence), now.time().replace(microsecond=0)
-
     async def _send_copy(self, pursuit: _Pursuit, access_code: str | None) -> None:
         """Send one copy as soon as there is a session, and deal with what becomes of it."""
         dialogue = pursuit.dialogue
-        line = await self._usable_line()
+        line = await self._signed_on.line()
         if dialogue.unnamed:
-            dialogue.name_reversal(*await self._name(recorded=True))
+            dialogue.name_reversal(*await self._names.take())
         async with line.slots:
             request = dialogue.outgoing()
             try:
@@ -292,7 +256,7 @@ class Module:
         if recorded is None:
             dialogue.happened(Happening.SILENCE if line.why is None else Happening.LOST)
             return
-        answer = _read(request, recorded)
+        answer = Answer.read(request, recorded)
         if answer is None:
             line.close()
             dialogue.happened(Happening.LOST)
@@ -357,96 +321,15 @@ class Module:
                 self._open.remove(due)
                 due.closed.set()
 
-    # -------------------------------------------------------------------------------------------------------- sessions
-
-    async def _usable_line(self) -> Line:
-        self._waiting += 1
-        try:
-            while self._line is None or not self._line.usable:
-                self._wanted.set()
-                await self._changed.wait()
-            return self._line
-        finally:
-            self._waiting -= 1
-
-    def _adopt(self, line: Line) -> None:
-        self._line = line
-        changed, self._changed = self._changed, trio.Event()
-        changed.set()
-
-    async def _keep_signed_on(self) -> None:
-        """Keep a session while one is wanted."""
-        failures = 0
-        while True:
-            while not self.settings.keep_open and not self._waiting:
-                self._wanted = trio.Event()
-                await self._wanted.wait()
-            try:
-                line = await self._trunk.sign_on(self.identity)
-                self._sequence.learn(line.session.terms.last_sequence)
-                if self._sequence_known:
-                    self._adopt(line)
-                await self._prove(line)
-            except SignOnError:
-                failures += 1
-                await trio.sleep(back_off_s(failures, self._jitter()))
-                continue
-            if self._line is not line:
-                self._adopt(line)
-            failures = int(await self._stay(line))
-            if failures:
-                await trio.sleep(back_off_s(failures, self._jitter()))
-
-    async def _prove(self, line: Line) -> None:
-        """Make a session live with an echo, and learn the last sequence number; raises SignOnError."""
-        refusals = 0
-        while (answer := await self._echo(line)) is not None:
-            if answer.result == Result.APPROVED:
-                self._sequence.learn(answer.last_sequence)
-                self._sequence_known = True
-                return
-            if answer.result not in NOT_FINAL:
-                break
-            refusals += 1
-            await trio.sleep(back_off_s(refusals, self._jitter()))
-        line.close()
-        raise SignOnError("the switch does not answer an echo")
-
-    async def _echo(self, line: Line) -> Answer | None:
-        name, time = await self._name(recorded=False)
-        request = Request(command=Command.ECHO, module=name.module, date=name.date, sequence=name.sequence, time=time)
-        reply = Reply()
-        try:
-            line.send(request.encode(), reply)
-        except SessionOverError:
-            return None
-        recorded = await line.wait(reply, self.settings.answer_s)
-        return _read(request, recorded) if recorded is not None else None
-
-    async def _stay(self, line: Line) -> bool:
-        """Stay until the session is over or due for renewal; whether to rest before the next one."""
-        session = line.session
-        renewal_at = session.welcomed_at + RENEWAL * session.terms.life_s
-        echo_at = session.echo_due_at
-        while line.why is None and not session.renewal_due(trio.current_time()):
-            with trio.move_on_at(min(echo_at, renewal_at) if self.settings.keep_open else renewal_at):
-                await line.stirred.wait()
-            if self.settings.keep_open and echo_at <= trio.current_time() and line.usable:
-                if session.echo_due_at <= trio.current_time() and await self._echo(line) is None:
-                    line.close()
-                echo_at = max(session.echo_due_at, trio.current_time() + 1)
-        return line.why not in (None, Ended.IDLE)
-
     async def run(self) -> None:
         """Keep the module going until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_signed_on)
+            nursery.start_soon(self._signed_on.keep)
             nursery.start_soon(self._settle_open)
 
     def leave(self) -> None:
         """End the session."""
-        if self._line is not None:
-            self._line.close()
+        self._signed_on.leave()
 
 
 def _original(original: Original) -> OriginalName | str:
@@ -457,14 +340,6 @@ def _original(original: Original) -> OriginalName | str:
             return OriginalName(date, sequence)
         case _:
             return original
-
-
-def _read(request: Request, recorded: bytes) -> Answer | None:
-    """The answer in these bytes; None if they are no answer to this request, which no honest switch sends."""
-    try:
-        return Answer.read(request, recorded)
-    except (FormatError, LayoutError):
-        return None
 
 
 class Link:

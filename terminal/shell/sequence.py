@@ -6,15 +6,19 @@ on the disk, before any number below it is used. What was reserved and not used 
 gap harms nobody.
 """
 
+import datetime as dt
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from protocol.messages import RequestName
 from protocol.numbers import SEQUENCE_END
 
 AHEAD: Final = 64
+PASSING: Final = 1
 
 
 class SequenceError(Exception):
@@ -53,6 +57,36 @@ class Sequence:
                 self._reserved = reserved
             self._last = number
             return number
+
+
+class Names:
+    """What this module calls its requests: its own date and the next number.
+
+    `known` says whether the switch has told the last one, before which none may be taken.
+    """
+
+    def __init__(self, module: int, sequence: Sequence, clock: Callable[[], dt.datetime]):
+        self.known = False
+        self._module = module
+        self._sequence = sequence
+        self._clock = clock
+
+    def learn(self, last: int, *, known: bool = False) -> None:
+        """The number `last` is used; `known` if it is the last one by the switch's records, not only a hint."""
+        self._sequence.learn(last)
+        self.known = self.known or known
+
+    async def take(self) -> tuple[RequestName, dt.time]:
+        """A name for ever, and the time that goes with it."""
+        return self._now(await self._sequence.take())
+
+    def passing(self) -> tuple[RequestName, dt.time]:
+        """A name for what leaves no record: it uses no number up."""
+        return self._now(PASSING)
+
+    def _now(self, number: int) -> tuple[RequestName, dt.time]:
+        now = self._clock()
+        return RequestName(self._module, now.date(), number), now.time().replace(microsecond=0)
 
 
 def _write(path: Path, number: int) -> None:

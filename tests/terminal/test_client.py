@@ -627,4 +627,4 @@ async def test_copies_that_were_given_up_are_not_kept_for_ever(switch, module, a
         for _ in range(20):
             switch.deeds += [Deed.SILENCE, Deed.ANSWER]
             await till.sale(CARD, 100)
-        assert len(till._line._replies) <= 8
+        assert len(till._signed_on._line._replies) <= 8
