@@ -53,8 +53,10 @@ async def test_echo(shop: Shop) -> None:
     today = await shop.today()
     for sequence, days in ((50, 0), (70, -1), (49, 0)):
         await till.sale("6371120000000009990", 100, sequence=sequence, date=today + dt.timedelta(days=days))
+    before = await snapshot(shop)
     told = await read(shop, till, Command.ECHO)
     assert (told.last_date, told.last_sequence) == (today, 50)
+    assert await snapshot(shop) == before
 
 
 async def test_page(shop: Shop) -> None:
