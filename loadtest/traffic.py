@@ -11,11 +11,12 @@ What must hold:
 import datetime as dt
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 from random import Random
 from typing import Any, Final
 
+from loadtest.cards import Plastic
 from loadtest.profile import Act, Profile
 from protocol import access_code
 from protocol.messages import OriginalName, Request
@@ -25,7 +26,7 @@ OPENING_MINOR: Final = 100_000_000  # what a card is sold with: no run spends it
 SALE_MINOR_MAX: Final = 2_000
 RELOAD_MINOR: Final = 1_000
 REMEMBERED: Final = 64  # earlier requests that a till may come back to
-FORGETFUL_IN: Final = 100  # every hundredth card has a holder who mistypes
+FORGETFUL_IN: Final = 101  # so few cards have a holder who mistypes; odd, so that half of them have a code
 NOT_SERVED: Final = Command.VISIT
 CODE_RANDOM_BYTES: Final = 8
 LOOKING_BACK: Final = {
@@ -34,17 +35,6 @@ LOOKING_BACK: Final = {
     Act.REPRINT: Command.REPRINT,
     Act.PAGE: Command.PAGE,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Plastic:
-    """A card as its holder has it."""
-
-    number: str
-    access_code: str | None
-
-    def __repr__(self) -> str:
-        return "<Plastic>"
 
 
 class Script:
@@ -130,8 +120,7 @@ class Script:
         return self._cards[int(self._random.random() * len(self._cards))]
 
     def _forgetful(self) -> Plastic:
-        coded = [card for card in self._cards[::FORGETFUL_IN] if card.access_code is not None]
-        return self._random.choice(coded) if coded else self._any_card()
+        return self._random.choice(self._cards[::FORGETFUL_IN])
 
     def _amount(self) -> int:
         return 1 + int(self._random.random() * SALE_MINOR_MAX)

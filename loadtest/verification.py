@@ -123,8 +123,8 @@ def _compare(name: Name, answer: Response, entry: Entry | None) -> Iterable[str]
     ):  # fmt: skip
         yield f"lost: {_told(name)} is recorded otherwise than it was answered"
     moves = entry.command in MOVING and answer.reason == Reason.NONE
-    if entry.posted != (answer.approved if moves else 0):
-        yield f"moved: {_told(name)} has other postings than its answer says"
+    if entry.posted != (entry.approved if moves else 0):
+        yield f"moved: {_told(name)} has other postings than it approved"
 
 
 def _told(name: Name) -> str:

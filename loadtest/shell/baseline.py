@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import tempfile
-from array import array
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from importlib.util import find_spec
@@ -22,7 +21,7 @@ import asyncpg
 from ledger.shell import embedded
 from ledger.shell.database import DATABASE
 from ledger.shell.errand import run_errand
-from loadtest.measurement import latency_histogram
+from loadtest.measurement import US, latency_histogram
 from loadtest.shell.ground import Ground
 from loadtest.traffic import OPENING_MINOR
 
@@ -67,7 +66,7 @@ class Baseline:
             said = self._pgbench(
                 f"--client={clients}",
                 f"--jobs={min(clients, os.cpu_count() or 1)}",
-                f"--time={round(duration_s)}",
+                f"--time={max(1, round(duration_s))}",
                 f"--define=run={next(self._runs)}",
                 f"--define=cards={cards}",
                 "--define=sequence=0",
@@ -80,10 +79,8 @@ class Baseline:
                 raise BaselineError(said.strip()[-500:])
             if rate_per_s is None:
                 return Measured(float(rate[1]))
-            taken_s = array(
-                "d", (int(line.split()[2]) / 1e6 for file in Path(folder).iterdir() for line in file.open())
-            )
-            histogram = latency_histogram((0.0, each) for each in taken_s)
+            lines = [line for file in Path(folder).iterdir() for line in file.read_text().splitlines()]
+            histogram = latency_histogram((0.0, int(line.split()[2]) / US) for line in lines)
             return Measured(
                 float(rate[1]),
                 histogram.get_value_at_percentile(50) / 1000,

@@ -11,7 +11,7 @@ import typer
 from ledger.shell.embedded import EmbeddedError
 from loadtest import report
 from loadtest.comparison import below
-from loadtest.profile import ProfileError, load_profile, names
+from loadtest.profile import Profile, ProfileError, load_profile, names, parse_profile
 from loadtest.result import run_result
 from loadtest.shell import compare as comparing
 from loadtest.shell.baseline import BaselineError
@@ -41,7 +41,7 @@ def _harness() -> None:
 
 @app.command()
 def run(
-    profile: Annotated[str, typer.Argument(help=f"One of {', '.join(names())}.")],
+    profile: Annotated[str, typer.Argument(help=f"One of {', '.join(names())}, or a TOML file.")],
     duration_s: Annotated[float | None, typer.Option(min=1, help="Measured seconds; else the profile's.")] = None,
     rate: Annotated[float | None, typer.Option(min=1, help="Open load at this many requests a second.")] = None,
     data_dir: DataDir = None,
@@ -54,7 +54,7 @@ def run(
 
     Example: authsrv-loadtest run terminals --duration-s 10 --json
     """
-    chosen = load_profile(profile).changed(duration_s=duration_s, rate_per_s=rate)
+    chosen = _profile(profile).changed(duration_s=duration_s, rate_per_s=rate)
     settings = _settings(setting)
     with open_ground(data_dir) as ground, running_switch(ground, settings) as switch:
         _progress(f"the switch is process {switch.pid}")
@@ -101,6 +101,10 @@ def _report(result: dict[str, Any], as_json: bool) -> None:
                 print(f"{name:22} {json.dumps(value)}")  # noqa: T201 - the same
     if not result["verified"]:
         raise typer.Exit(1)
+
+
+def _profile(given: str) -> Profile:
+    return parse_profile(Path(given).read_text("utf-8")) if given.endswith(".toml") else load_profile(given)
 
 
 def _settings(given: list[str] | None) -> dict[str, str]:

@@ -19,7 +19,6 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from authsrv.card_number import card_number
 from authsrv.shell import enrolment
 from authsrv.shell.enrolment import ModuleTraits
 from authsrv.shell.key_file import default_file, make_key_file, read_key_file
@@ -28,14 +27,13 @@ from ledger.shell.database import Database, create_issuer_database
 from ledger.shell.door import Connection
 from ledger.shell.errand import run_errand
 from ledger.shell.migrate import migrate
-from loadtest.traffic import Plastic
+from loadtest.cards import Cards
 from loyalty.source import parse_programme
 from protocol.signon import ModuleIdentity
 
 T = TypeVar("T")
 
 KIT: Final = "loadtest.json"
-PREFIX: Final = "637113"
 PROGRAMME: Final = "gift.toml"
 BRANCHES: Final = ((1, "Centre"), (2, "Harbour"))
 FIRST_MODULE: Final = 1001
@@ -63,8 +61,8 @@ class Ground:
     postmaster: int
     key_encryption_key: bytes = field(repr=False)
     modules: tuple[ModuleIdentity, ...]
-    cards: tuple[Plastic, ...] = field(repr=False)
-    fresh_cards: tuple[Plastic, ...] = field(repr=False)
+    cards: Cards
+    fresh_cards: Cards
 
     def ask(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Let `work` ask the database as the issuer's owner."""
@@ -105,6 +103,7 @@ def _furnished(folder: Path, attachment: embedded.Attachment, size: Size) -> Gro
         with os.fdopen(os.open(folder / KIT, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             json.dump(kit, out)
     kit = json.loads((folder / KIT).read_text())
+    cards = Cards(range(kit["cards"] + kit["fresh_cards"]))
     return Ground(
         folder,
         database,
@@ -112,8 +111,8 @@ def _furnished(folder: Path, attachment: embedded.Attachment, size: Size) -> Gro
         int((folder / "postgres" / "postmaster.pid").read_text().split()[0]),
         key,
         tuple(ModuleIdentity.from_json(module) for module in kit["modules"]),
-        tuple(Plastic(*card) for card in kit["cards"]),
-        tuple(Plastic(*card) for card in kit["fresh_cards"]),
+        cards[: kit["cards"]],
+        cards[kit["cards"] :],
     )
 
 
@@ -134,18 +133,15 @@ async def _furnish(connection: Connection, key: bytes, size: Size) -> dict[str, 
             random=secrets.token_bytes,
         )
         ring = await enrolment.load_ring(connection, key)
-        cards = [
-            (card_number(PREFIX, serial), f"{secrets.randbelow(10_000):04d}" if serial % 2 else None)
-            for serial in range(size.cards + size.fresh_cards)
-        ]
+        cards = [(card.number, card.access_code) for card in Cards(range(size.cards + size.fresh_cards))]
         for start in range(0, len(cards), CHUNK):
             await enrolment.issue_cards(connection, ring, gift.name, cards[start : start + CHUNK])
     for table in ("cards", "card_numbers"):
         await connection.execute(f"analyze {table}")
     return {
         "modules": [identity.to_json() for identity in identities],
-        "cards": cards[: size.cards],
-        "fresh_cards": cards[size.cards :],
+        "cards": size.cards,
+        "fresh_cards": size.fresh_cards,
     }
 
 

@@ -32,14 +32,15 @@ from ledger.names import Name
 from ledger.shell.door import open_door
 from ledger.shell.errand import run_errand
 from ledger.shell.store import transact
+from loadtest.cards import Plastic
 from loadtest.shell.ground import Ground
 from loadtest.shell.till import clock
-from loadtest.traffic import Plastic
 from protocol.messages import Request
 from protocol.numbers import Command
 
 LANES: Final = 2  # what `authsrv serve` starts with
 BATCH: Final = 256
+CARDS: Final = 10_000
 RATE_MAX_PER_S: Final = 40_000
 AMOUNT_MINOR: Final = 1_000
 
@@ -68,7 +69,7 @@ class Limit:
         self._today = dt.datetime.now(dt.UTC).date()
         self._modules = [identity.module for identity in ground.modules[-BATCH:]]
         registry, ring = trio.run(self._rules)
-        self._token = {card: ring.token(card.number.encode().ljust(CARD_BYTES, b"\0")) for card in ground.cards}
+        self._token = {card: ring.token(card.number.encode().ljust(CARD_BYTES, b"\0")) for card in ground.cards[:CARDS]}
         rows = ground.query("select token, card from card_numbers")
         self._card_id = {row["token"]: row["card"] for row in rows}
         self._sequence = self._last_sequence()
@@ -137,9 +138,10 @@ class Limit:
         return ask
 
     def _batches(self) -> Iterator[_Batch]:
+        cards_used = list(self._token)
         while True:
             self._sequence += 1
-            cards = self._random.choices(self._ground.cards, k=BATCH)
+            cards = self._random.choices(cards_used, k=len(self._modules))
             names = [Name(module, self._today, self._sequence) for module in self._modules]
             tokens = [self._token[card] for card in cards]
             yield _Batch(

@@ -7,6 +7,7 @@ from math import ceil
 from random import Random
 from typing import Final
 
+from loadtest.cards import access_code_of
 from loadtest.measurement import CpuSample, Window
 from loadtest.profile import Load, Profile
 from loadtest.result import Outcome
@@ -15,7 +16,7 @@ from loadtest.shell.generator import Generator
 from loadtest.shell.ground import Ground
 from loadtest.shell.newcomer import Newcomer, Step
 from loadtest.shell.switch import Switch
-from loadtest.shell.till import PATIENCE_S, Line, Till, WrongAnswerError
+from loadtest.shell.till import PATIENCE_S, Line, SignOnError, Till, WrongAnswerError
 from loadtest.storm import Storm
 from loadtest.traffic import CODE_RANDOM_BYTES, Script, arrivals
 from loadtest.verification import Entry, Exchange, Name, open_requests, verify
@@ -57,7 +58,10 @@ class Shift:
     def __init__(
         self, ground: Ground, switch: Switch, profile: Profile, *, seed: int, progress: Callable[[str], None]
     ) -> None:
-        """Sign the profile's modules on; `progress` is told what goes on, in words."""
+        """Sign the profile's modules on; `progress` is told what goes on, in words. Raises `SignOnError`."""
+        wanted = profile.modules + profile.storm_modules
+        if wanted > len(ground.modules):
+            raise SignOnError(f"{profile.name} needs {wanted} modules, {ground.folder} has {len(ground.modules)}")
         self._ground = ground
         self._switch = switch
         self._profile = profile
@@ -65,7 +69,7 @@ class Shift:
         self._progress = progress
         self._today = dt.datetime.now(dt.UTC).date()
         self._last = {row["module"]: row["last"] for row in ground.query(LAST_SEQUENCES)}
-        self._tills: list[Till] = []
+        self.tills: list[Till] = []
         self._measured_from: list[int] = []
         self._generator = Generator()
         for place in range(0, profile.modules, profile.modules_per_connection):
@@ -84,10 +88,10 @@ class Shift:
                 last_sequence=last,
                 code_key=till.session.access_code_key,
                 random=Random(self._random.getrandbits(64)),  # noqa: S311 - the same
-                fresh=self._ground.fresh_cards[len(self._tills) :: self._profile.modules],
+                fresh=self._ground.fresh_cards[len(self.tills) :: self._profile.modules],
             )
             till.begin(script)
-            self._tills.append(till)
+            self.tills.append(till)
         self._generator.add(line)
 
     def activate_cards(self) -> None:
@@ -97,7 +101,7 @@ class Shift:
             return
         self._progress(f"selling {len(self._ground.cards)} cards")
         for place, card in enumerate(self._ground.cards):
-            self._tills[place % len(self._tills)].activate(card)
+            self.tills[place % len(self.tills)].activate(card)
         self._generator.settle()
         self._ground.ask(lambda connection: connection.execute("analyze"))
 
@@ -122,7 +126,7 @@ class Shift:
             samples.append(CpuSample(at_s, self._cpu_used_s()))
             self._progress(f"{self._profile.name}: {at_s:3.0f} s, {len(self._generator.answered_s)} answers")
 
-        self._measured_from = [till.sent for till in self._tills]
+        self._measured_from = [till.sent for till in self.tills]
         bounds, requests = self._switch.batches()
         self._generator.drive(duration_s, coming, sample)
         bounds_after, requests_after = self._switch.batches()
@@ -179,17 +183,21 @@ class Shift:
 
     def _seal(self, duration_s: float) -> None:
         rate_per_s = self._profile.rate_per_s or self._rate_per_s
-        for till in self._tills:
-            till.seal_next(ceil(SPARE * duration_s * rate_per_s / len(self._tills)) + 1)
+        for till in self.tills:
+            till.seal_next(ceil(SPARE * duration_s * rate_per_s / len(self.tills)) + 1)
+
+    def hang_up(self) -> None:
+        """End all connections."""
+        self._generator.close()
 
     def finish(self, window: Window) -> Outcome:
         """Hang up, resolve what is open by repeats, and verify everything since the tills signed on."""
         self._progress(f"{self._profile.name}: verifying")
-        self._generator.close()
+        self.hang_up()
         exchanges: list[Exchange] = []
         findings: list[str] = []
         refused = 0
-        for till, measured_from in zip(self._tills, self._measured_from, strict=True):
+        for till, measured_from in zip(self.tills, self._measured_from, strict=True):
             seen: list[Exchange] = []
             try:
                 seen.extend(till.exchanges())
@@ -216,7 +224,6 @@ class Shift:
 
     def _repeat(self, requests: list[Request]) -> list[Exchange]:
         """Ask again, on new sessions; an access code is sealed anew."""
-        codes = {card.number: card.access_code for card in (*self._ground.cards, *self._ground.fresh_cards)}
         identities = {identity.module: identity for identity in self._ground.modules}
         generator = Generator()
         tills: dict[int, Till] = {}
@@ -226,7 +233,7 @@ class Shift:
             generator.add(line)
         for request in requests:
             till = tills[request.module]
-            block, code = None, codes.get(request.card)
+            block, code = None, access_code_of(request.card)
             if request.access_code_block is not None and code is not None:
                 random = self._random.randbytes(CODE_RANDOM_BYTES)
                 block = access_code.encode(code, request.card, till.session.access_code_key, random)

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from secrets import token_bytes
 from typing import Final
 
-from loadtest.traffic import Plastic, Script
+from loadtest.cards import Plastic
+from loadtest.traffic import Script
 from loadtest.verification import Exchange
 from protocol.crypto import ForgeryError
 from protocol.frame import HEADER_BYTES, Frame

@@ -1,0 +1,96 @@
+"""What the switch is compared with does what it says, on the same server."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from ledger.shell.database import DATABASE
+from ledger.shell.errand import run_errand
+from loadtest.profile import load_profile
+from loadtest.shell.baseline import Baseline
+from loadtest.shell.ground import Size, open_ground
+from loadtest.shell.limit import Limit
+from loadtest.shell.run import BOOKS, Shift
+from loadtest.shell.switch import running_switch
+from loadtest.traffic import OPENING_MINOR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from loadtest.shell.ground import Ground
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    folder = Path(tempfile.mkdtemp(prefix="authsrv-", dir="/tmp"))
+    folder.chmod(0o711)
+    with open_ground(folder, Size(modules=272, cards=40, fresh_cards=0)) as opened:
+        yield opened
+    shutil.rmtree(folder)
+
+
+def ask(ground: Ground, sql: str) -> list[asyncpg.Record]:
+    async def work() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(ground.admin_dsn, database=DATABASE)
+        try:
+            return await connection.fetch(sql)
+        finally:
+            await connection.close()
+
+    return run_errand(work())
+
+
+def test_the_procedure_records_a_name_once_and_never_overdraws(ground: Ground) -> None:
+    """A repeat gets the recorded result and moves nothing; a debit above the balance is declined, recorded too."""
+    baseline = Baseline(ground)
+    call = "select baseline.authorize(1, current_date, {}, 7, {}) as result"
+    results = [
+        ask(ground, call.format(sequence, amount))[0]["result"]
+        for sequence, amount in ((1, 500), (1, 500), (2, OPENING_MINOR), (2, OPENING_MINOR), (3, OPENING_MINOR - 500))
+    ]
+    assert results == [0, 0, 51, 51, 0]
+    assert ask(ground, "select balance from baseline.accounts where card = 7")[0]["balance"] == 0
+    assert ask(ground, "select count(*) as rows from baseline.authorizations")[0]["rows"] == 3
+    assert baseline.books_balance()
+    baseline.drop()
+
+
+def test_pgbench_gives_a_rate_and_at_a_rate_a_latency(ground: Ground) -> None:
+    """Free it runs as it can; held to 200/s it keeps to it, and tells how long each call took."""
+    baseline = Baseline(ground)
+    free = baseline.run(clients=4, duration_s=1)
+    assert free.rate_per_s > 200
+    assert free.p99_ms is None
+    held = baseline.run(clients=4, duration_s=2, rate_per_s=200)
+    assert held.rate_per_s == pytest.approx(200, rel=0.4)
+    assert held.p50_ms is not None
+    assert held.p99_ms is not None
+    assert 0 < held.p50_ms <= held.p99_ms
+    assert ask(ground, "select count(*) as rows from baseline.postings")[0]["rows"] > 200
+    assert baseline.books_balance()
+    ask(ground, "update baseline.accounts set balance = balance - 1 where card = 1")
+    assert not baseline.books_balance()
+    baseline.drop()
+
+
+def test_the_batch_sql_writes_what_the_switch_writes(ground: Ground) -> None:
+    """Batches go in at a rate, under names of the last modules, and the issuer's books balance afterwards."""
+    with running_switch(ground, {}) as switch:
+        profile = load_profile("terminals").changed(duration_s=1)
+        shift = Shift(ground, switch, profile, seed=1, progress=lambda _: None)
+        shift.activate_cards()
+        shift.hang_up()
+    before = ground.query("select count(*) as rows from authorizations")[0]["rows"]
+    rate_per_s = Limit(ground, seed=1).run(0.5)
+    written = ground.query("select count(*) as rows from authorizations")[0]["rows"] - before
+    assert written > 0
+    assert written % 256 == 0
+    assert written / rate_per_s >= 0.5
+    assert ground.query("select count(*) as rows from postings")[0]["rows"] == before + written
+    assert not [finding for finding, sql in BOOKS.items() if ground.query(sql)]

@@ -1,0 +1,172 @@
+"""Whole runs against a real switch and a real PostgreSQL, honest ones and ones with a lie in them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from ledger.shell.database import DATABASE
+from ledger.shell.errand import run_errand
+from loadtest.profile import load_profile
+from loadtest.shell.ground import Size, open_ground
+from loadtest.shell.run import Shift, run_profile
+from loadtest.shell.switch import running_switch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from loadtest.profile import Profile
+    from loadtest.shell.ground import Ground
+    from loadtest.shell.switch import Switch
+
+MIXED = replace(
+    load_profile("mixed"), connections=4, modules_per_connection=4, cards=150, duration_s=1.0, warm_up_s=0.2
+)
+SALES = replace(load_profile("concentrator"), connections=2, modules_per_connection=4, duration_s=0.5, warm_up_s=0.2)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="authsrv-", dir="/tmp"))  # below pytest's own the database's account may not go
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="module")
+def ground(folder: Path) -> Iterator[Ground]:
+    with open_ground(folder, Size(modules=64, cards=150, fresh_cards=60)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def switch(ground: Ground) -> Iterator[Switch]:
+    with running_switch(ground, {"lanes": "2"}) as running:
+        yield running
+
+
+def at_work(ground: Ground, switch: Switch, profile: Profile) -> Shift:
+    shift = Shift(ground, switch, profile, seed=7, progress=lambda _: None)
+    shift.activate_cards()
+    shift.warm_up()
+    return shift
+
+
+def test_every_command_in_one_run_and_every_answer_is_true(ground: Ground, switch: Switch) -> None:
+    """A shop's mix is decided, and the ledger holds exactly what was asked."""
+    outcome = run_profile(ground, switch, MIXED, seed=7, progress=lambda _: None)
+    assert outcome.verdict.findings == ()
+    assert outcome.refused == outcome.resolved == 0
+    assert outcome.authorizations_per_s > 0
+    assert {"00", "12", "55"} <= set(outcome.verdict.answers)
+    assert sum(outcome.window.batches.values()) > 0
+    assert set(outcome.window.cpu_us()) == {"switch", "database", "generator"}
+
+
+def test_customers_at_a_rate_are_all_served(ground: Ground, switch: Switch) -> None:
+    """An open load answers as many as come: about 100 in a second at 100/s."""
+    outcome = run_profile(
+        ground, switch, SALES.changed(duration_s=1.0, rate_per_s=100), seed=7, progress=lambda _: None
+    )
+    assert outcome.verdict.holds
+    assert 50 < len(outcome.window.answered_s) < 150
+
+
+def test_an_answer_that_never_arrived_is_got_by_a_repeat(ground: Ground, switch: Switch) -> None:
+    """The ledger has the authorization, the module does not know: a repeat tells it, with the code sealed anew."""
+    shift = at_work(ground, switch, SALES)
+    window = shift.measure(0.5)
+    for till in shift.tills:
+        till.answers.pop()
+    outcome = shift.finish(window)
+    assert outcome.verdict.findings == ()
+    assert outcome.resolved == len(shift.tills)
+
+
+def test_a_changed_answer_is_found(ground: Ground, switch: Switch) -> None:
+    """One flipped bit in one answer fails the run."""
+    shift = at_work(ground, switch, SALES)
+    window = shift.measure(0.5)
+    answers = shift.tills[0].answers
+    answers[0] = answers[0][:-1] + bytes([answers[0][-1] ^ 1])
+    verdict = shift.finish(window).verdict
+    assert "forged" in Counter(finding.partition(":")[0] for finding in verdict.findings)
+
+
+def test_an_authorization_that_nobody_asked_for_is_found(ground: Ground, switch: Switch) -> None:
+    """What the ledger holds of a module that is not at work in this run is a stranger."""
+    shift = at_work(ground, switch, SALES)
+    window = shift.measure(0.5)
+    others = replace(SALES, connections=1, modules_per_connection=16)
+    elsewhere = at_work(ground, switch, others)
+    elsewhere.finish(elsewhere.measure(0.3))
+    verdict = shift.finish(window).verdict
+    assert {finding.partition(":")[0] for finding in verdict.findings} >= {"stranger"}
+
+
+def test_connections_to_the_database_may_break_and_nothing_is_lost(ground: Ground, switch: Switch) -> None:
+    """Whatever a broken transaction left open is settled by repeats."""
+    shift = at_work(ground, switch, SALES)
+
+    async def cut() -> None:
+        connection = await asyncpg.connect(ground.admin_dsn, database=DATABASE)
+        try:
+            await connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'issuer_switch'"
+            )
+        finally:
+            await connection.close()
+
+    window = shift.measure(0.3)
+    run_errand(cut())
+    second = shift.measure(0.5)
+    assert len(window.answered_s) > 0
+    assert shift.finish(second).verdict.findings == ()
+
+
+SMALL = """
+name = "small"
+load = "closed"
+connections = 2
+modules_per_connection = 4
+cards = 150
+[mix]
+sale = 1
+"""
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-c", "from loadtest.shell.cli import main; main()"]
+    return subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_command_prints_json_alone_and_ends_well(ground: Ground, tmp_path: Path) -> None:
+    """`run --json` is for scripts, `--html` for people; exit 0 says that every answer was true."""
+    profile, page = tmp_path / "small.toml", tmp_path / "report.html"
+    profile.write_text(SMALL)
+    place = ["--data-dir", str(ground.folder), "--duration-s", "1"]
+    done = command("run", str(profile), "--json", "--html", str(page), *place)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["profile"], result["verified"], result["findings"]) == ("small", True, [])
+    assert page.read_text().count("<svg") == 5
+    assert "<script" not in page.read_text()
+
+
+def test_what_cannot_be_run_is_said_in_a_line(ground: Ground) -> None:
+    """An unknown profile, and one with more modules than the folder has: a sentence, no trace, exit 1."""
+    for name, told in (("terminal", "terminals"), ("concentrator", "needs 256 modules")):
+        done = command("run", name, "--json", "--data-dir", str(ground.folder))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
