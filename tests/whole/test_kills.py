@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from whole.switches import Switches
     from whole.till import Slip
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
 KILLS = 50
 CARDS = 4
 IN_FLIGHT = 12
