@@ -352,6 +352,8 @@ async def test_who_is_not_as_enrolled_is_refused_alike(shop: Shop, switch: Switc
     }
     hellos = {why: hello_of(identity) for why, identity in strangers.items()}
     hellos["share"] = _zero_share(hello_of(honest), honest)
+    randoms = (secrets.token_bytes(size) for size in (8, 10, 16, 32))
+    hellos["suite alone"] = signon.hello(strangers["suite"], *randoms)  # with the share of the right one
     async with connect(switch.address) as wire:
         for why, hello in hellos.items():
             await wire.send(hello)
@@ -725,14 +727,14 @@ async def test_who_never_reads_is_dropped_before_the_answers_fill_the_memory(swi
 
 
 async def test_a_write_without_progress_ends_the_connection(switch: Switch, mock_clock: MockClock) -> None:
-    """2,800 answers are below the bound of 4 MiB and more than the kernel takes; 20 s without a reader end it."""
+    """2,600 answers are below the bound of 4 MiB and more than the kernel takes; 20 s without a reader end it."""
     async with switch.caller() as caller:
-        assert await flood(caller, 2700) == 2700
+        assert await flood(caller, 2600) == 2600
         mock_clock.jump(19.9)
         assert await flood(caller, 100) == 100
         mock_clock.jump(0.2)
         await trio.testing.wait_all_tasks_blocked()
-        assert await flood(caller, 1000) < 1000
+        assert await flood(caller, 200) < 200  # the first may still leave this end
         await switch.still_sells()
 
 
