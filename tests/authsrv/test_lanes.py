@@ -1,18 +1,18 @@
 """Lanes under faults: what a request is told, and that it never is more than is true.
 
-The faults are those that a real door raises. They come from a door that wraps the real one and, for chosen calls,
-raises before it, or after it as a lost COMMIT does, when the row is there and nobody was told.
+The faults are those that a real door raises, from a door that wraps the real one (`faulty_door.py`).
 """
 
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 from back_office import active_card, recorded, snapshot
-from shop import CODE, CODED, Shop
+from faulty_door import LOST_AFTER, LOST_BEFORE, FaultyDoor, through
+from shop import CODE, CODED
 
 from authsrv.shell.lanes import Lanes, Pending
 from ledger.faults import BadRow, Conflict, InDoubt, LedgerFault, NameTaken, Unavailable
@@ -20,42 +20,9 @@ from protocol.messages import Response
 from protocol.numbers import Command, Reason, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from shop import Shop
 
     from authsrv.ask import Ask
-    from ledger.shell.door import Connection
-
-T = TypeVar("T")
-LOST_BEFORE, LOST_AFTER = "the COMMIT was sent and did not happen", "the COMMIT happened and was not confirmed"
-
-
-class FaultyDoor:
-    """The real door, but for the faults that a script gives to the next calls; None: no fault."""
-
-    def __init__(self, shop: Shop, *script: LedgerFault | str | None, then: LedgerFault | None = None) -> None:
-        self._door, self._script, self._then = shop.door, list(script), then
-        self.calls = 0
-
-    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """What the real one does, or the next fault."""
-        self.calls += 1
-        match self._script.pop(0) if self._script else self._then:
-            case None:
-                return await self._door.run(work)
-            case str(when):
-                if when == LOST_AFTER:
-                    await self._door.run(work)
-                raise InDoubt(when)
-            case fault:
-                await trio.lowlevel.checkpoint()
-                raise fault
-
-
-def through(shop: Shop, door: Any, **bounds: int) -> Shop:
-    """Have the shop's requests settled through this door."""
-    bounds = {"lanes": 1, "batch_max": 256, "waiting_max": 1024} | bounds
-    shop.lanes = Lanes(door, shop.rules, **bounds)
-    return shop
 
 
 async def sales(shop: Shop, count: int = 1) -> list[Ask]:

@@ -113,7 +113,10 @@ def test_a_spent_load_is_owed_and_the_next_load_settles_it() -> None:
     assert now == Balances(value=0, owed=-30)
     following = bring(now, Account.TENDER, 40)
     assert following == (Posting(Account.TENDER, Account.OWED, 30), Posting(Account.TENDER, Account.VALUE, 10))
-    assert apply(now, following) == Balances(value=10, owed=0)
+    now = apply(now, following)
+    assert now == Balances(value=10, owed=0)
+    last_first = (Posting(Account.VALUE, Account.TENDER, 10), Posting(Account.OWED, Account.TENDER, 30))
+    assert undo(now, following) == last_first
 
 
 def test_nothing_is_posted_for_nothing() -> None:
