@@ -1,6 +1,6 @@
 """A door that breaks as a real one does, where a test says so.
 
-It wraps the real one and, for chosen calls, raises before it, or after it as a lost COMMIT does, when the rows are there
+It wraps the real one and, for chosen calls, raises before it, or after it as a lost COMMIT does, when rows are there
 and nobody was told. Without a script it only counts.
 """
 
