@@ -15,7 +15,7 @@ import asyncpg
 from ledger.accounts import Account
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from ledger.shell.door import Connection
 
@@ -56,53 +56,58 @@ async def today(connection: Connection) -> dt.date:
     return day
 
 
-async def record(connection: Connection, **columns: Any) -> None:
-    """Call `record` with these parameters, named without their `p_`; arrays that are not given are empty."""
+async def record(connection: Connection, **rows: Any) -> None:
+    """Call `record` with these rows; what hangs on an authorization names it by its place in the list, from 1."""
     day = await today(connection)
     moment = await connection.fetchval("select clock_timestamp()")
-    names = await connection.fetchval("select proargnames from pg_proc where oid = 'record'::regproc")
-    given = {"decided_at": moment, "booked_on": day, "today": day} | columns
-    call = ", ".join(f"{name} => ${place}" for place, name in enumerate(names, start=1))
-    await connection.execute(f"select record({call})", *(given.pop(name.removeprefix("p_"), []) for name in names))
-    assert not given, given
+    authorizations = rows.pop("authorizations", [])
+    named = dict(enumerate((row[:3] for row in authorizations), start=1))
+    nobody = (None, None, None)
+    ordinals: dict[int, Iterator[int]] = {place: itertools.count(1) for place, *_ in rows.get("postings", ())}
+    arrays = {
+        "authorizations": authorizations,
+        "postings": [
+            (*named.get(place, nobody), next(ordinals[place]), debit, credit, EUR, card, amount)
+            for place, card, debit, credit, amount in rows.pop("postings", ())
+        ],
+        "undos": [
+            (MODULE, date, sequence, reversal, amount, *named.get(place, nobody))
+            for place, date, sequence, reversal, amount in rows.pop("undos", ())
+        ],
+        "pages": [(*named[place], page, answer) for place, page, answer in rows.pop("pages", ())],
+        "cards": rows.pop("cards", []),
+        "tries": rows.pop("tries", []),
+        "bad_cards": rows.pop("bad_cards", []),
+    }
+    given = {"decided_at": moment, "booked_on": day, "today": day} | rows | arrays
+    call = ", ".join(f"p_{name} => ${place}" for place, name in enumerate(given, start=1))
+    await connection.execute(f"select record({call})", *given.values())
 
 
 def names(date: dt.date, *sequences: int, **columns: Any) -> dict[str, Any]:
-    """The columns of authorizations of one module; a keyword sets a column in all of them."""
-    count = len(sequences)
+    """Authorizations of one module; a keyword sets a column in all of them."""
     row = {
-        "module": MODULE, "date": date, "tombstone": False, "command": 19, "result": 0, "reason": 0, "programme": 1,
-        "programme_version": 1, "branch": 1, "unit": EUR, "card": None, "requested": 0, "approved": 0, "cashier": 0,
-        "original_module": None, "original_date": None, "original_sequence": None,
+        "module": MODULE, "date": date, "sequence": 0, "number": 0, "tombstone": False, "command": 19, "result": 0,
+        "reason": 0, "programme": 1, "programme_version": 1, "branch": 1, "unit": EUR, "card": None, "requested": 0,
+        "approved": 0, "cashier": 0, "original_module": None, "original_date": None, "original_sequence": None,
         "token_key": 1, "digest_key": 1, "digest": b"digest", "answer": b"answer",
-    } | columns  # fmt: skip
-    arrays: dict[str, Any] = {column: [value] * count for column, value in row.items()}
-    return arrays | {"sequence": list(sequences), "number": [next(_SERIALS) for _ in sequences]}
-
-
-def postings(*rows: tuple[int, int, int, int, int], unit: int = EUR) -> dict[str, Any]:
-    """The columns of postings, given as (place of the authorization from 1, card, debit, credit, amount)."""
+    }  # fmt: skip
+    assert columns.keys() <= row.keys(), columns
     return {
-        "posting_of": [row[0] for row in rows],
-        "posting_ordinal": [[row[0] for row in rows[: place + 1]].count(rows[place][0]) for place in range(len(rows))],
-        "posting_card": [row[1] for row in rows],
-        "posting_debit": [row[2] for row in rows],
-        "posting_credit": [row[3] for row in rows],
-        "posting_unit": [unit] * len(rows),
-        "posting_amount": [row[4] for row in rows],
+        "authorizations": [
+            tuple((row | columns | {"sequence": sequence, "number": next(_SERIALS)}).values()) for sequence in sequences
+        ]
     }
+
+
+def postings(*rows: tuple[int, int, int, int, int]) -> dict[str, Any]:
+    """Postings, given as (place of the authorization from 1, card, debit, credit, amount)."""
+    return {"postings": list(rows)}
 
 
 def undos(*rows: tuple[int, dt.date, int, bool, int]) -> dict[str, Any]:
-    """The columns of undos, given as (place of who undoes, date and sequence undone, reversal, amount)."""
-    return {
-        "undo_of": [row[0] for row in rows],
-        "undo_module": [MODULE] * len(rows),
-        "undo_date": [row[1] for row in rows],
-        "undo_sequence": [row[2] for row in rows],
-        "undo_reversal": [row[3] for row in rows],
-        "undo_amount": [row[4] for row in rows],
-    }
+    """Undos, given as (place of who undoes, date and sequence undone, reversal, amount)."""
+    return {"undos": list(rows)}
 
 
 async def contents(owner: Connection, besides: Iterable[str] = ()) -> dict[str, str | None]:

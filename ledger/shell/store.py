@@ -9,7 +9,7 @@ Rows are turned into the ledger's types here and nowhere else.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
@@ -25,9 +25,9 @@ from ledger.shell.door import Connection, commit
 
 T = TypeVar("T")
 
-_GATHER = "select * from gather($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-_RECORD_COLUMNS = 51
-_RECORD = f"select record({', '.join(f'${place}' for place in range(1, _RECORD_COLUMNS + 1))})"
+_GATHER = "select * from gather($1)"
+_RECORD = "select record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_NO_NAME = (None, None, None)
 
 
 def transact(
@@ -41,12 +41,12 @@ def transact(
 
     async def work(connection: Connection) -> T:
         await connection.execute("begin")
-        row = await connection.fetchrow(_GATHER, *_lookup_columns(lookups))
+        row = await connection.fetchrow(_GATHER, list(map(_asked, lookups)))
         if row is None:
             raise ValueError("gather returned no row")
         answers, writes = decide(gathered(row, lookups))
         if writes.authorizations:
-            await connection.execute(_RECORD, *_record_columns(row, writes))
+            await connection.execute(_RECORD, *_recorded(row, writes))
         else:
             await connection.execute("select confirm_read()")
         await commit(connection)
@@ -58,20 +58,13 @@ def transact(
 # Gather
 
 
-def _lookup_columns(lookups: Sequence[Lookup]) -> tuple[list[Any], ...]:
-    none = Name(None, None, None)  # type: ignore[arg-type]  # a row of nulls
-    names = [lookup.name for lookup in lookups]
-    originals = [lookup.original or none for lookup in lookups]
+def _asked(lookup: Lookup) -> tuple[Any, ...]:
     return (
-        [name.module for name in names],
-        [name.date for name in names],
-        [name.sequence for name in names],
-        [lookup.token for lookup in lookups],
-        [lookup.with_code for lookup in lookups],
-        [name.module for name in originals],
-        [name.date for name in originals],
-        [name.sequence for name in originals],
-        [lookup.original_number for lookup in lookups],
+        *lookup.name,
+        lookup.token,
+        lookup.with_code,
+        *(lookup.original or _NO_NAME),
+        lookup.original_number,
     )
 
 
@@ -134,36 +127,25 @@ def _original(item: asyncpg.Record) -> Original:
 # Record
 
 
-def _record_columns(row: asyncpg.Record, writes: Writes) -> list[Any]:
+def _recorded(row: asyncpg.Record, writes: Writes) -> tuple[Any, ...]:
+    """The arguments of `record`: the moment, then an array of rows for each sort of row."""
     rows = writes.authorizations
-    postings = [
-        (place, ordinal, written.card, posting.debit, posting.credit, written.unit, posting.amount)
-        for place, written in enumerate(rows, start=1)
-        for ordinal, posting in enumerate(written.postings, start=1)
-    ]
-    undos = [
-        (place, *undo.original, undo.reversal, undo.amount)
-        for place, written in enumerate(rows, start=1)
-        for undo in written.undos
-    ]
-    pages = [
-        (place, page, answer)
-        for place, written in enumerate(rows, start=1)
-        for page, answer in enumerate(written.answers[1:], start=2)
-    ]
-    cards = [(c.id, c.status, c.valid_until, c.loads_on, c.loads_today) for c in writes.cards.values()]
-    return [
+    return (
         row["decided_at"],
         row["booked_on"],
-        *_columns(map(_authorization_row, rows), 23),
-        *_columns(postings, 7),
-        *_columns(undos, 6),
-        *_columns(pages, 3),
-        *_columns(cards, 5),
-        *_columns(writes.failures.items(), 2),
-        *_columns(writes.bad_cards.items(), 2),
         row["local_at"].date(),
-    ]
+        list(map(_authorization_row, rows)),
+        [
+            (*each.name, ordinal, posting.debit, posting.credit, each.unit, each.card, posting.amount)
+            for each in rows
+            for ordinal, posting in enumerate(each.postings, start=1)
+        ],
+        [(*undo.original, undo.reversal, undo.amount, *each.name) for each in rows for undo in each.undos],
+        [(*each.name, page, answer) for each in rows for page, answer in enumerate(each.answers[1:], start=2)],
+        [(card.id, card.status, card.valid_until, card.loads_on, card.loads_today) for card in writes.cards.values()],
+        list(writes.failures.items()),
+        list(writes.bad_cards.items()),
+    )
 
 
 def _authorization_row(row: Authorization) -> tuple[Any, ...]:
@@ -182,18 +164,12 @@ def _authorization_row(row: Authorization) -> tuple[Any, ...]:
         row.requested,
         row.approved,
         row.cashier,
-        *(row.original or (None, None, None)),
+        *(row.original or _NO_NAME),
         row.token_key,
         row.digest_key,
         row.digest,
         row.answers[0] if row.answers else None,
     )
-
-
-def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    """Rows turned into columns, an array each; as many empty ones where there is no row."""
-    turned = [list(column) for column in zip(*rows, strict=True)]
-    return turned or [[] for _ in range(width)]
 
 
 # Other reads

@@ -294,11 +294,24 @@ begin
     return digits * 10 + (10 - total % 10) % 10;
 end $$;
 
--- The next authorization number of a day's month; null for a month that is not made, which no name may carry.
-create function reserve_number(p_date date) returns bigint
-    language sql volatile as $$
-    select authorization_number(p_date, nextval(to_regclass('@schema@.numbers_' || to_char(p_date, 'YYYYMM'))))
-$$;
+-- The next authorization number for each day, of its month; null for a month that is not made, which no name may carry.
+create function reserve_numbers(p_dates date[]) returns bigint[]
+    language plpgsql volatile as $$
+declare
+    reserved bigint[] := '{}';
+    month    date;
+    numbers  regclass;
+    day      date;
+begin
+    foreach day in array p_dates loop
+        if date_trunc('month', day) is distinct from month then
+            month := date_trunc('month', day);
+            numbers := to_regclass('@schema@.numbers_' || to_char(day, 'YYYYMM'));
+        end if;
+        reserved := reserved || case when numbers is not null then authorization_number(day, nextval(numbers)) end;
+    end loop;
+    return reserved;
+end $$;
 
 -- The month that an authorization number belongs to, its first day.
 create function number_month(p_number bigint) returns date
@@ -308,6 +321,27 @@ $$;
 
 -- --------------------------------------------------------------------------------------- the two functions of the hot path
 
+-- What goes in: one array of rows for each sort of row, since an array a column costs the driver more than the rows themselves.
+create type asked_row as (
+    module bigint, date date, sequence bigint,                              -- the request's name
+    token bytea, with_code boolean,                                         -- null: no card is named; whether a try may be counted
+    original_module bigint, original_date date, original_sequence bigint,   -- another authorization, by its name
+    original_number bigint);                                                -- or by its number
+create type authorization_row as (
+    module bigint, date date, sequence bigint, number bigint, tombstone boolean, command integer, result smallint, reason integer,
+    programme integer, programme_version integer, branch integer, unit integer, card bigint, requested bigint, approved bigint,
+    cashier bigint, original_module bigint, original_date date, original_sequence bigint,
+    token_key integer, digest_key integer, digest bytea, answer bytea);
+create type posting_row as (
+    module bigint, date date, sequence bigint, ordinal smallint, debit smallint, credit smallint, unit integer, card bigint, amount bigint);
+create type undo_row as (
+    module bigint, date date, sequence bigint, reversal boolean, amount bigint, by_module bigint, by_date date, by_sequence bigint);
+create type page_row as (module bigint, date date, sequence bigint, page smallint, answer bytea);
+create type card_change as (id bigint, status smallint, valid_until date, loads_on date, loads_today smallint);
+create type try_row as (token bytea, failures smallint);
+create type bad_cards_row as (module bigint, count integer);
+
+-- What comes out of `gather`; `ordinal` is the place of the request, from 1.
 create type recorded_row as (
     ordinal integer, tombstone boolean, number bigint, decided_at timestamptz, local_at timestamp,
     token_key integer, digest_key integer, digest bytea, answer bytea);
@@ -315,57 +349,59 @@ create type number_row as (token bytea, card bigint, live boolean, failures smal
 create type card_row as (
     id bigint, programme integer, status smallint, verifier_key integer, verifier bytea, valid_until date,
     loads_on date, loads_today smallint, value bigint, floor bigint, owed bigint);
-create type posting_row as (debit smallint, credit smallint, amount bigint);
+create type moved_row as (debit smallint, credit smallint, amount bigint);
 create type original_row as (
     ordinal integer, module bigint, date date, sequence bigint, tombstone boolean, number bigint, command integer, result smallint, reason integer,
     unit integer, card bigint, requested bigint, approved bigint, booked_on date,
     original_module bigint, original_date date, original_sequence bigint,
-    reversed boolean, refunded bigint, postings posting_row[], answers bytea[]);
-create type budget_row as (module bigint, spent integer);
+    reversed boolean, refunded bigint, postings moved_row[], answers bytea[]);
 
 -- The first half of a batch's transaction: lock every card that it may touch, take the time, then read all that decisions need.
 --
--- Arrays of one length, an element a request; `p_token` null where no card is named, `p_with_code` where a try may be counted,
--- `p_original_*` where another authorization is named, by name or by number. Each statement below sees what was committed
--- before it began, so that what is read after the locks is current. The transaction has its id before it reads the open day: a
--- day's closing waits for it from then on.
+-- Each statement below sees what was committed before it began, so that what is read after the locks is current. The
+-- transaction has its id before it reads the open day: a day's closing waits for it from then on.
 create function gather(
-    p_module bigint[], p_date date[], p_sequence bigint[], p_token bytea[], p_with_code boolean[],
-    p_original_module bigint[], p_original_date date[], p_original_sequence bigint[], p_original_number bigint[],
+    p_asked asked_row[],
     out registry bigint, out decided_at timestamptz, out local_at timestamp, out booked_on date, out serials bigint[], out tombstone_serials bigint[],
-    out recorded recorded_row[], out numbers number_row[], out cards card_row[], out originals original_row[], out budgets budget_row[])
+    out recorded recorded_row[], out numbers number_row[], out cards card_row[], out originals original_row[], out budgets bad_cards_row[])
     language plpgsql volatile security definer set search_path = @schema@, pg_temp as $$
 #variable_conflict use_column
 declare
     least_date    date;
     greatest_date date;
+    has_originals boolean;
     tokens        bytea[];
     ids           bigint[];
-    has_originals boolean := exists (select from unnest(p_original_sequence, p_original_number) o(s, n) where s is not null or n is not null);
 begin
     perform pg_current_xact_id();
 
-    select array_agg(distinct t order by t) into tokens from unnest(p_token) t where t is not null;
+    select min(date), max(date), bool_or(original_sequence is not null or original_number is not null),
+           array_agg(distinct token order by token) filter (where token is not null)
+      into least_date, greatest_date, has_originals, tokens
+      from unnest(p_asked);
+
     select array_agg(distinct c order by c) into ids from (
         select n.card from unnest(tokens) t, lateral (select card from card_numbers where token = t offset 0) n(card)
         union all
-        select a.card from unnest(p_original_module, p_original_date, p_original_sequence) o(m, d, s),
-               lateral (select card from authorizations where module = m and date = d and sequence = s offset 0) a(card)
-         where has_originals and o.s is not null
-        union all
-        select a.card from unnest(p_original_number) n,
+        select a.card from unnest(p_asked) o,
                lateral (select card from authorizations
-                         where number = n and date >= number_month(n) and date < number_month(n) + interval '1 month' offset 0) a(card)
-         where has_originals and n is not null
+                         where module = o.original_module and date = o.original_date and sequence = o.original_sequence offset 0) a(card)
+         where has_originals and o.original_sequence is not null
+        union all
+        select a.card from unnest(p_asked) o,
+               lateral (select card from authorizations
+                         where number = o.original_number and date >= number_month(o.original_number)
+                           and date < number_month(o.original_number) + interval '1 month' offset 0) a(card)
+         where has_originals and o.original_number is not null
     ) found(c) where c is not null;
 
     perform from cards where id = any (ids) order by id for no key update;
 
     -- A card that does not exist has no row to lock: its tries stand in for it, so that guesses on two hosts are counted one after the other.
-    if exists (select from unnest(p_token, p_with_code) r(t, coded) where coded and not exists (select from card_numbers where token = t)) then
+    if exists (select from unnest(p_asked) r where r.with_code and not exists (select from card_numbers n where n.token = r.token)) then
         insert into tries (token, failures)
-            select distinct t, 0 from unnest(p_token, p_with_code) r(t, coded)
-             where coded and not exists (select from card_numbers where token = t) order by t
+            select distinct r.token, 0 from unnest(p_asked) r
+             where r.with_code and not exists (select from card_numbers n where n.token = r.token) order by r.token
             on conflict do nothing;
         perform from tries where token = any (tokens) order by token for update;
     end if;
@@ -375,19 +411,17 @@ begin
     select decided_at at time zone i.zone, v.version into local_at, registry from issuer i, registry_version v;
     select greatest(local_at::date, max(day) + 1) into booked_on from closed_days;
 
-    select min(d), max(d) into least_date, greatest_date from unnest(p_date) d;
-
     select array_agg((r.ordinal, a.tombstone, a.number, a.decided_at, a.decided_at at time zone i.zone,
                       a.token_key, a.digest_key, a.digest, a.answer)::recorded_row)
       into recorded
-      from issuer i, unnest(p_module, p_date, p_sequence) with ordinality r(m, d, s, ordinal),
+      from issuer i, unnest(p_asked) with ordinality r(m, d, s, token, coded, om, od, os, number, ordinal),
            lateral (select * from authorizations
                      where module = m and date = d and sequence = s and date between least_date and greatest_date offset 0) a;
 
     -- Numbers are reserved before anything is decided; one that no authorization takes is a gap, and gaps mean nothing.
-    select array_agg(reserve_number(d) order by ordinal) into serials from unnest(p_date) with ordinality r(d, ordinal);
+    serials := reserve_numbers(array(select date from unnest(p_asked)));
     if has_originals then
-        select array_agg(reserve_number(d) order by ordinal) into tombstone_serials from unnest(p_original_date) with ordinality r(d, ordinal);
+        tombstone_serials := reserve_numbers(array(select original_date from unnest(p_asked)));
     end if;
 
     select array_agg((t, n.card, n.live, coalesce(y.failures, 0))::number_row)
@@ -415,15 +449,15 @@ begin
                                                           and g.sequence = a.sequence order by page)
                           end)::original_row)
           into originals
-          from unnest(p_original_module, p_original_date, p_original_sequence, p_original_number) with ordinality o(m, d, s, n, ordinal),
-               lateral (select * from authorizations where module = o.m and date = o.d and sequence = o.s
+          from unnest(p_asked) with ordinality o(m, d, s, token, coded, om, od, os, n, ordinal),
+               lateral (select * from authorizations where module = o.om and date = o.od and sequence = o.os
                         union all
                         select * from authorizations
                          where number = o.n and date >= number_month(o.n) and date < number_month(o.n) + interval '1 month' offset 0) a,
                lateral (select coalesce(bool_or(reversal), false) as reversed,
                                coalesce(sum(amount) filter (where not reversal), 0)::bigint as refunded
                           from undos where module = a.module and date = a.date and sequence = a.sequence offset 0) u,
-               lateral (select array_agg((debit, credit, amount)::posting_row order by ordinal) as postings
+               lateral (select array_agg((debit, credit, amount)::moved_row order by ordinal) as postings
                           from postings where module = a.module and date = a.date and sequence = a.sequence offset 0) p;
         -- An original that was committed between the first look and the locks may be of a card that is not locked: begin again.
         if exists (select from unnest(originals) o where o.card is not null and not o.card = any (coalesce(ids, '{}'))) then
@@ -431,63 +465,47 @@ begin
         end if;
     end if;
 
-    select array_agg((b.module, b.count)::budget_row) into budgets
-      from (select distinct m from unnest(p_module) m) asked,
+    select array_agg((b.module, b.count)::bad_cards_row) into budgets
+      from (select distinct module as m from unnest(p_asked)) asked,
            lateral (select module, count from bad_cards where module = m and day = local_at::date offset 0) b;
 end $$;
 
 -- The second half: writes what was decided, all of it or nothing.
---
--- `p_posting_of`, `p_undo_of`, `p_page_of`: which authorization (1-based place in the arrays) a row belongs to.
 create function record(
-    p_decided_at timestamptz, p_booked_on date,
-    p_module bigint[], p_date date[], p_sequence bigint[], p_number bigint[], p_tombstone boolean[],
-    p_command integer[], p_result smallint[], p_reason integer[], p_programme integer[], p_programme_version integer[],
-    p_branch integer[], p_unit integer[], p_card bigint[], p_requested bigint[], p_approved bigint[], p_cashier bigint[],
-    p_original_module bigint[], p_original_date date[], p_original_sequence bigint[],
-    p_token_key integer[], p_digest_key integer[], p_digest bytea[], p_answer bytea[],
-    p_posting_of integer[], p_posting_ordinal smallint[], p_posting_card bigint[],
-    p_posting_debit smallint[], p_posting_credit smallint[], p_posting_unit integer[], p_posting_amount bigint[],
-    p_undo_of integer[], p_undo_module bigint[], p_undo_date date[], p_undo_sequence bigint[],
-    p_undo_reversal boolean[], p_undo_amount bigint[],
-    p_page_of integer[], p_page smallint[], p_page_answer bytea[],
-    p_card_id bigint[], p_card_status smallint[], p_card_valid_until date[], p_card_loads_on date[], p_card_loads_today smallint[],
-    p_try_token bytea[], p_try_failures smallint[],
-    p_bad_module bigint[], p_bad_count integer[], p_today date)
+    p_decided_at timestamptz, p_booked_on date, p_today date,
+    p_authorizations authorization_row[], p_postings posting_row[], p_undos undo_row[], p_pages page_row[],
+    p_cards card_change[], p_tries try_row[], p_bad_cards bad_cards_row[])
     returns void
     language plpgsql volatile security definer set search_path = @schema@, pg_temp as $$
 declare
     below record;
 begin
-    if cardinality(p_card_id) > 0 then
+    if cardinality(p_cards) > 0 then
         update cards c
            set status = n.status, valid_until = n.valid_until, loads_on = n.loads_on, loads_today = n.loads_today
-          from unnest(p_card_id, p_card_status, p_card_valid_until, p_card_loads_on, p_card_loads_today)
-               n(id, status, valid_until, loads_on, loads_today)
+          from unnest(p_cards) n
          where c.id = n.id;
     end if;
 
-    if cardinality(p_posting_of) > 0 then
-        if exists (select from unnest(p_posting_of) o left join unnest(p_module) with ordinality m(module, ordinal) on m.ordinal = o
-                    where m.module is null) then
+    if cardinality(p_postings) > 0 then
+        if exists (select from unnest(p_postings) p left join unnest(p_authorizations) a using (module, date, sequence) where a.number is null) then
             raise exception 'a posting without its authorization' using errcode = 'AU003';
         end if;
-        if exists (select from unnest(p_posting_debit || p_posting_credit) k where not exists (select from account_kinds where kind = k)) then
+        if exists (select from unnest(p_postings) p, lateral (values (p.debit), (p.credit)) k(kind)
+                    where not exists (select from account_kinds known where known.kind = k.kind)) then
             raise exception 'a posting on an account that does not exist' using errcode = 'AU006';
         end if;
 
         -- Balances follow from the postings and from nothing else. An account that moves for the first time gets its row here.
         insert into accounts (card, kind, unit, balance, floor)
             select distinct p.card, k.kind, p.unit, 0, case when k.kind = 1 then 0 end
-              from unnest(p_posting_card, p_posting_debit, p_posting_credit, p_posting_unit) p(card, debit, credit, unit),
-                   lateral (values (p.debit), (p.credit)) k(kind)
+              from unnest(p_postings) p, lateral (values (p.debit), (p.credit)) k(kind)
              where k.kind < 100
                and not exists (select from accounts a where a.card = p.card and a.kind = k.kind and a.unit = p.unit);
 
         with movement as (
             select p.card, k.kind, p.unit, sum(k.signed)::bigint as delta
-              from unnest(p_posting_card, p_posting_debit, p_posting_credit, p_posting_unit, p_posting_amount) p(card, debit, credit, unit, amount),
-                   lateral (values (p.debit, -p.amount), (p.credit, p.amount)) k(kind, signed)
+              from unnest(p_postings) p, lateral (values (p.debit, -p.amount), (p.credit, p.amount)) k(kind, signed)
              where k.kind < 100
              group by p.card, k.kind, p.unit
         ), moved as (
@@ -502,15 +520,15 @@ begin
         end if;
     end if;
 
-    if cardinality(p_try_token) > 0 then
+    if cardinality(p_tries) > 0 then
         insert into tries (token, failures)
-            select t, f from unnest(p_try_token, p_try_failures) y(t, f) order by t
+            select token, failures from unnest(p_tries) order by token
             on conflict (token) do update set failures = excluded.failures;
     end if;
 
-    if cardinality(p_bad_module) > 0 then
+    if cardinality(p_bad_cards) > 0 then
         insert into bad_cards (module, day, count)
-            select m, p_today, n from unnest(p_bad_module, p_bad_count) b(m, n) order by m
+            select module, p_today, count from unnest(p_bad_cards) order by module
             on conflict (module, day) do update set count = bad_cards.count + excluded.count;
     end if;
 
@@ -523,38 +541,28 @@ begin
         select module, date, sequence, number, p_decided_at, p_booked_on, tombstone, command, result, reason, programme, programme_version,
                branch, unit, card, requested, approved, cashier, original_module, original_date, original_sequence,
                token_key, digest_key, digest, answer
-          from unnest(p_module, p_date, p_sequence, p_number, p_tombstone, p_command, p_result, p_reason, p_programme, p_programme_version,
-                      p_branch, p_unit, p_card, p_requested, p_approved, p_cashier, p_original_module, p_original_date, p_original_sequence,
-                      p_token_key, p_digest_key, p_digest, p_answer)
-               r(module, date, sequence, number, tombstone, command, result, reason, programme, programme_version,
-                 branch, unit, card, requested, approved, cashier, original_module, original_date, original_sequence,
-                 token_key, digest_key, digest, answer)
+          from unnest(p_authorizations)
          order by module, date, sequence;
 
-    if cardinality(p_posting_of) > 0 then
+    if cardinality(p_postings) > 0 then
         insert into postings (module, date, sequence, ordinal, debit, credit, unit, card, amount, decided_at, booked_on)
-            select p_module[o], p_date[o], p_sequence[o], n, d, c, u, card, a, p_decided_at, p_booked_on
-              from unnest(p_posting_of, p_posting_ordinal, p_posting_debit, p_posting_credit, p_posting_unit, p_posting_card, p_posting_amount)
-                   p(o, n, d, c, u, card, a);
+            select module, date, sequence, ordinal, debit, credit, unit, card, amount, p_decided_at, p_booked_on from unnest(p_postings);
     end if;
 
-    if cardinality(p_undo_of) > 0 then
+    if cardinality(p_pages) > 0 then
+        insert into pages (module, date, sequence, page, answer) select module, date, sequence, page, answer from unnest(p_pages);
+    end if;
+
+    if cardinality(p_undos) > 0 then
         insert into undos (module, date, sequence, reversal, amount, by_module, by_date, by_sequence)
-            select m, d, s, r, a, p_module[o], p_date[o], p_sequence[o]
-              from unnest(p_undo_of, p_undo_module, p_undo_date, p_undo_sequence, p_undo_reversal, p_undo_amount) u(o, m, d, s, r, a);
-    end if;
-
-    if cardinality(p_page_of) > 0 then
-        insert into pages (module, date, sequence, page, answer)
-            select p_module[o], p_date[o], p_sequence[o], page, answer from unnest(p_page_of, p_page, p_page_answer) g(o, page, answer);
-    end if;
-
-    if exists (select from (select distinct m, d, s from unnest(p_undo_module, p_undo_date, p_undo_sequence) u(m, d, s)) undone
-                 left join lateral (select approved from authorizations where module = m and date = d and sequence = s offset 0) a on true,
-                      lateral (select coalesce(sum(amount) filter (where not reversal), 0) as refunded, bool_or(reversal) as reversed
-                                 from undos where module = m and date = d and sequence = s offset 0) u
-                where approved is null or refunded > approved or refunded < 0 or (reversed and refunded > 0)) then
-        raise exception 'more is undone than was approved' using errcode = 'AU005';
+            select module, date, sequence, reversal, amount, by_module, by_date, by_sequence from unnest(p_undos);
+        if exists (select from (select distinct module, date, sequence from unnest(p_undos)) undone(m, d, s)
+                     left join lateral (select approved from authorizations where module = m and date = d and sequence = s offset 0) a on true,
+                          lateral (select coalesce(sum(amount) filter (where not reversal), 0) as refunded, bool_or(reversal) as reversed
+                                     from undos where module = m and date = d and sequence = s offset 0) u
+                    where approved is null or refunded > approved or refunded < 0 or (reversed and refunded > 0)) then
+            raise exception 'more is undone than was approved' using errcode = 'AU005';
+        end if;
     end if;
 end $$;
 
@@ -563,7 +571,8 @@ end $$;
 create function confirm_read() returns void
     language plpgsql volatile security definer set search_path = @schema@, pg_temp as $$
 begin
-    perform pg_logical_emit_message(true, 'authsrv', 'read');end $$;
+    perform pg_logical_emit_message(true, 'authsrv', 'read');
+end $$;
 
 -- The further pages of a recorded answer, by the name of the request; nothing for a page that does not exist.
 create function recorded_page(p_module bigint, p_date date, p_sequence bigint, p_number bigint, p_page smallint,

@@ -39,7 +39,7 @@ FIRST, SECOND = CARDS
 DENIED = "42501"
 SWITCH_FUNCTIONS = {"gather", "record", "confirm_read", "recorded_page", "last_name", "make_months"}
 SWITCH_VIEWS = {"switch_issuer", "switch_keys", "switch_modules", "switch_programmes", "schema_version"}
-GATHER = "select * from gather($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+GATHER = "select * from gather($1)"
 
 
 def play(issuer: Any, scene: Callable[[Connection, Connection], Awaitable[None]]) -> None:
@@ -148,7 +148,7 @@ class TestRights:
                 "mark_day('2026-01-01')",
                 "close_day('2026-01-01')",
                 "make_month('2026-01-01')",
-                "reserve_number('2026-01-01')",
+                "reserve_numbers('{2026-01-01}')",
                 "reserve_card_ids(1)",
                 "add_branch(9, 'mine')",
                 "balance_at(1, 1::smallint, 978, now())",
@@ -168,7 +168,7 @@ class TestRecord:
             day, before = await today(owner), await contents(owner)
             rows = names(day, 3, 4)
             take = postings((1, SECOND, VALUE, REDEEMED, 1000), (2, FIRST, VALUE, REDEEMED, 1001))
-            tries = {"try_token": [b"first"], "try_failures": [2], "bad_module": [MODULE], "bad_count": [1]}
+            tries = {"tries": [(b"first", 2)], "bad_cards": [(MODULE, 1)]}
             await refused(record(switch, **rows, **take, **tries), "AU001")
             assert await contents(owner) == before
             await record(switch, **names(day, 3), **postings((1, FIRST, VALUE, REDEEMED, 1000)))
@@ -323,7 +323,7 @@ class TestHistory:
 
         async def scene(owner: Connection, switch: Connection) -> None:
             day = await today(owner)
-            pages = {"page_of": [1], "page": [2], "page_answer": [b"second page"]}
+            pages = {"pages": [(1, 2, b"second page")]}
             await record(
                 switch,
                 **names(day, 1, approved=5),
@@ -422,10 +422,11 @@ async def gather(
     original: int | None = None,
 ) -> asyncpg.Record:
     """Begin a batch of requests, each of which may show a card and name an original of its own day."""
-    modules, none, sequences = [MODULE] * len(dates), [None] * len(dates), range(1000, 1000 + len(dates))
-    originals = (modules, dates, [original] * len(dates)) if original is not None else (none, none, none)
-    columns = (modules, dates, list(sequences), [token] * len(dates), [coded] * len(dates), *originals, none)
-    row = await connection.fetchrow(GATHER, *columns)
+    asked = [
+        (MODULE, date, sequence, token, coded, *((MODULE, date, original) if original else (None,) * 3), None)
+        for sequence, date in enumerate(dates, start=1000)
+    ]
+    row = await connection.fetchrow(GATHER, asked)
     assert row is not None
     return row
 
@@ -458,7 +459,7 @@ class TestGather:
                 assert (await gather(switch, [day], b"nobody", coded=True))["numbers"] == [(b"nobody", None, None, 0)]
                 waiting = asyncio.create_task(gather(other, [day], b"nobody", coded=True))
                 await until_blocked(owner, other)
-                await record(switch, **names(day, 1), try_token=[b"nobody"], try_failures=[1])
+                await record(switch, **names(day, 1), tries=[(b"nobody", 1)])
                 await switch.execute("commit")
                 assert (await waiting)["numbers"] == [(b"nobody", None, None, 1)]
 
