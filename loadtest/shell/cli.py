@@ -14,8 +14,11 @@ from loadtest.comparison import below
 from loadtest.profile import Profile, ProfileError, load_profile, names, parse_profile
 from loadtest.result import run_result
 from loadtest.shell import compare as comparing
+from loadtest.shell import grow as growing
 from loadtest.shell.baseline import BaselineError
-from loadtest.shell.ground import open_ground
+from loadtest.shell.ground import Size, open_ground
+from loadtest.shell.grow import GrowError
+from loadtest.shell.growth import growth as measure_growth
 from loadtest.shell.limit import LimitError
 from loadtest.shell.run import run_profile
 from loadtest.shell.switch import SwitchError, running_switch
@@ -92,6 +95,42 @@ def compare(
         raise typer.Exit(1)
 
 
+@app.command()
+def grow(
+    data_dir: Annotated[Path, typer.Argument(help="A new folder.")],
+    cards: Annotated[int, typer.Option(min=1, help="Cards that are sold and in use.")] = 5_000_000,
+    authorizations: Annotated[int, typer.Option(min=1, help="Past authorizations, the sales of cards among them.")] = (
+        20_000_000
+    ),
+    seed: Seed = 1,
+) -> None:
+    """Make a folder with a past, to be used by `run --data-dir` and `growth` as often as wanted.
+
+    Example: authsrv-loadtest grow /var/lib/grown --cards 100000 --authorizations 400000
+    """
+    with open_ground(data_dir, Size(cards=0, fresh_cards=0)) as ground:
+        growing.grow(ground, cards=cards, authorizations=authorizations, seed=seed, progress=_progress)
+
+
+@app.command()
+def growth(
+    data_dir: Annotated[Path, typer.Argument(help="A folder that `grow` has made.")],
+    turn_s: Annotated[float, typer.Option(min=1, help="Seconds of each turn.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, help="How often both are measured.")] = 3,
+    setting: Settings = None,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what a past costs: the same load over a grown folder and over a new one, in turns.
+
+    Example: authsrv-loadtest growth /var/lib/grown --json
+    """
+    settings = _settings(setting)
+    with open_ground(data_dir) as grown, open_ground() as new:
+        result = measure_growth(grown, new, settings, turn_s=turn_s, rounds=rounds, seed=seed, progress=_progress)
+    _report(result, as_json)
+
+
 def _report(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(result))  # noqa: T201 - what the command is for
@@ -126,6 +165,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
-    except (BaselineError, EmbeddedError, SignOnError, LimitError, ProfileError, SwitchError) as error:
+    except (BaselineError, EmbeddedError, GrowError, SignOnError, LimitError, ProfileError, SwitchError) as error:
         _progress(f"authsrv-loadtest: {error}")
         sys.exit(1)

@@ -18,13 +18,17 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import asyncpg
+import trio
 
+from authsrv.keys import KeyRing
+from authsrv.registry import Registry
 from authsrv.shell import enrolment
 from authsrv.shell.enrolment import ModuleTraits
 from authsrv.shell.key_file import default_file, make_key_file, read_key_file
+from authsrv.shell.rules import Rules
 from ledger.shell import embedded
 from ledger.shell.database import Database, create_issuer_database
-from ledger.shell.door import Connection
+from ledger.shell.door import Connection, open_door
 from ledger.shell.errand import run_errand
 from ledger.shell.migrate import migrate
 from loadtest.cards import Cards
@@ -67,6 +71,23 @@ class Ground:
     def ask(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Let `work` ask the database as the issuer's owner."""
         return run_errand(_as_owner(self.database, work))
+
+    def rules(self) -> tuple[Registry, KeyRing]:
+        """The issuer's rules and keys, as a switch loads them."""
+
+        async def load() -> Rules:
+            async with open_door(self.database.switch_dsn, schema=self.database.schema, connections=1) as door:
+                rules = Rules(self.key_encryption_key)
+                await rules.load(door)
+            return rules
+
+        rules = trio.run(load)
+        return rules.registry, rules.ring
+
+    def keep_cards(self, cards: int, fresh_cards: int) -> None:
+        """Note that the folder holds so many cards for runs to use, and behind them so many to sell."""
+        kit = json.loads((self.folder / KIT).read_text()) | {"cards": cards, "fresh_cards": fresh_cards}
+        (self.folder / KIT).write_text(json.dumps(kit))
 
     def query(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         """Ask one question as the issuer's owner."""

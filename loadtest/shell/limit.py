@@ -19,17 +19,14 @@ from random import Random
 from typing import Final
 
 import asyncpg
-import trio
 
 from authsrv.ask import Ask, open_ask
 from authsrv.fold import Fold, answer_all
 from authsrv.keys import CARD_BYTES, KeyRing
 from authsrv.registry import Registry
-from authsrv.shell.rules import Rules
 from ledger.authorizations import Authorization
 from ledger.batch import Gathered, Lookup, Writes
 from ledger.names import Name
-from ledger.shell.door import open_door
 from ledger.shell.errand import run_errand
 from ledger.shell.store import transact
 from loadtest.cards import Plastic
@@ -68,7 +65,7 @@ class Limit:
         self._random = Random(seed)  # noqa: S311 - which card is next
         self._today = dt.datetime.now(dt.UTC).date()
         self._modules = [identity.module for identity in ground.modules[-BATCH:]]
-        registry, ring = trio.run(self._rules)
+        registry, ring = ground.rules()
         self._token = {card: ring.token(card.number.encode().ljust(CARD_BYTES, b"\0")) for card in ground.cards[:CARDS]}
         rows = ground.query("select token, card from card_numbers")
         self._card_id = {row["token"]: row["card"] for row in rows}
@@ -81,13 +78,6 @@ class Limit:
         ready = [list(islice(batches, round(duration_s * RATE_MAX_PER_S / BATCH / LANES))) for _ in range(LANES)]
         done, took_s = run_errand(self._measure(ready, duration_s))
         return done / took_s
-
-    async def _rules(self) -> tuple[Registry, KeyRing]:
-        database = self._ground.database
-        async with open_door(database.switch_dsn, schema=database.schema, connections=1) as door:
-            rules = Rules(self._ground.key_encryption_key)
-            await rules.load(door)
-        return rules.registry, rules.ring
 
     def _last_sequence(self) -> int:
         [row] = self._ground.query(
