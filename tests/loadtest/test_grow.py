@@ -74,7 +74,6 @@ def test_a_switch_goes_on_where_the_past_ends(grown: Ground) -> None:
         cards=CARDS,
         duration_s=1.0,
         warm_up_s=0.2,
-        mix=mix,
     )
     with running_switch(grown, {}) as switch:
         outcome = run_profile(grown, switch, profile, seed=1, progress=lambda _: None)
