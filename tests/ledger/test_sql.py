@@ -455,13 +455,15 @@ class TestGather:
         async def scene(owner: Connection, switch: Connection) -> None:
             day = await today(owner)
             async with connected(issuer.switch_dsn) as other:
-                await switch.execute("begin")
-                assert (await gather(switch, [day], b"nobody", coded=True))["numbers"] == [(b"nobody", None, None, 0)]
-                waiting = asyncio.create_task(gather(other, [day], b"nobody", coded=True))
-                await until_blocked(owner, other)
-                await record(switch, **names(day, 1), tries=[(b"nobody", 1)])
-                await switch.execute("commit")
-                assert (await waiting)["numbers"] == [(b"nobody", None, None, 1)]
+                for failures in (0, 1):  # the first try makes a row to lock, the second finds it
+                    await switch.execute("begin")
+                    found = await gather(switch, [day], b"nobody", coded=True)
+                    assert found["numbers"] == [(b"nobody", None, None, failures)]
+                    waiting = asyncio.create_task(gather(other, [day], b"nobody", coded=True))
+                    await until_blocked(owner, other)
+                    await record(switch, **names(day, failures + 1), tries=[(b"nobody", failures + 1)])
+                    await switch.execute("commit")
+                    assert (await waiting)["numbers"] == [(b"nobody", None, None, failures + 1)]
 
         play(issuer, scene)
 
