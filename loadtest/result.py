@@ -20,7 +20,8 @@ class Outcome:
     verdict: Verdict
     refused: int  # measured answers that say no more than that nothing was done
     resolved: int  # requests that had no recorded answer when the run ended, and got it by a repeat
-    sealed_late: int
+    ended: int  # sessions that the switch ended
+    sealed_late: int  # requests that had to be sealed while measuring: the generator was the brake
     storm: Storm | None = None
 
     @property
@@ -44,6 +45,7 @@ def run_result(outcome: Outcome, settings: Mapping[str, str]) -> dict[str, Any]:
         "answers": dict(sorted(verdict.answers.items())),
         "refused": outcome.refused,
         "resolved": outcome.resolved,
+        "sessions_ended": outcome.ended,
         "sealed_late": outcome.sealed_late,
         "recorded": verdict.recorded,
         "verified": verdict.holds,

@@ -19,6 +19,7 @@ from loadtest.shell.baseline import BaselineError
 from loadtest.shell.ground import Size, open_ground
 from loadtest.shell.grow import GrowError
 from loadtest.shell.growth import growth as measure_growth
+from loadtest.shell.idle import measure_idle
 from loadtest.shell.limit import LimitError
 from loadtest.shell.run import run_profile
 from loadtest.shell.switch import SwitchError, running_switch
@@ -93,6 +94,22 @@ def compare(
     _report(result, as_json)
     if below(result, bar):
         raise typer.Exit(1)
+
+
+@app.command()
+def idle(
+    sessions: Annotated[int, typer.Option(min=1, help="Modules that sign on and then say nothing.")] = 10_000,
+    setting: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the switch's memory under idle sessions, each over a connection of its own.
+
+    Example: authsrv-loadtest idle --sessions 10000 --json
+    """
+    settings = _settings(setting)
+    with open_ground(size=Size(modules=sessions, cards=0, fresh_cards=0)) as ground:
+        result = measure_idle(ground, settings, sessions=sessions, progress=_progress)
+    _report(result, as_json)
 
 
 @app.command()

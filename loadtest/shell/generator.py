@@ -70,7 +70,7 @@ class Generator:
     def drive(
         self, duration_s: float, arrivals: Sequence[float] | None = None, tick: Callable[[float], None] | None = None
     ) -> None:
-        """Ask for `duration_s`, then wait for what is in flight.
+        """Ask for `duration_s`, then wait for what is in flight and for who waits.
 
         Args:
             duration_s: how long is asked.
@@ -92,11 +92,15 @@ class Generator:
             self._turn(max(0.0, until - (clock() - self.started)))
         if tick is not None:
             tick(now)
-        self._asking = False
-        self._queue.clear()
+        self._asking = bool(self._queue)  # who has come is still served
         deadline = clock() + PATIENCE_S
-        while self._in_flight() and clock() < deadline:
+        while (self._in_flight() or self._queue) and clock() < deadline:
             self._turn(0.1)
+        for wanted in self._queue:  # who was not served by then has waited that long at least
+            self.wanted_s.append(wanted)
+            self.answered_s.append(clock() - self.started)
+        self._queue.clear()
+        self._asking = False
 
     def close(self) -> None:
         """Hang up."""

@@ -218,6 +218,7 @@ class Shift:
             verify(exchanges, entries, [*findings, *self._books()]),
             refused,
             len(unanswered),
+            sum(till.ended for till in self.tills),
             self._generator.sealed_late,
             self._storm(),
         )

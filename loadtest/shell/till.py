@@ -112,7 +112,11 @@ class Line:
     """One connection with the tills that it carries."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address, timeout=PATIENCE_S)
+        """Connect. Raises `SignOnError`."""
+        try:
+            self.socket = socket.create_connection(address, timeout=PATIENCE_S)
+        except OSError as error:
+            raise SignOnError(f"the switch cannot be reached: {error.strerror}") from error
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.protocol = ModuleConnection(token_bytes)
         self.tills: dict[bytes, Till] = {}
@@ -121,12 +125,15 @@ class Line:
         self.watched = select.EPOLLIN
 
     def sign_on(self, identities: Sequence[ModuleIdentity], today: dt.date) -> list[tuple[Till, int]]:
-        """Sign on these modules; each with the last sequence that the database knows of it. Blocks."""
+        """Sign these modules on, and tell the last sequence that the database knows of each. Raises `SignOnError`."""
         self.socket.sendall(b"".join(self.protocol.hello(identity, clock()) for identity in identities))
         last: list[tuple[Till, int]] = []
         deadline = clock() + PATIENCE_S
         while len(last) < len(identities):
-            data = self.socket.recv(READ_BYTES)
+            try:
+                data = self.socket.recv(READ_BYTES)
+            except OSError:
+                data = b""
             if not data or clock() > deadline:
                 raise SignOnError("the switch did not let all modules sign on")
             for event in self.protocol.receive(data, clock()):

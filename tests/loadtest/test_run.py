@@ -18,7 +18,9 @@ import pytest
 from ledger.shell.database import DATABASE
 from ledger.shell.errand import run_errand
 from loadtest.profile import load_profile
+from loadtest.shell.generator import Generator
 from loadtest.shell.ground import Size, open_ground
+from loadtest.shell.idle import measure_idle
 from loadtest.shell.run import Shift, run_profile
 from loadtest.shell.switch import running_switch
 
@@ -80,6 +82,37 @@ def test_customers_at_a_rate_are_all_served(ground: Ground, switch: Switch) -> N
     )
     assert outcome.verdict.holds
     assert 50 < len(outcome.window.answered_s) < 150
+
+
+def test_customers_who_had_to_wait_are_not_forgotten(ground: Ground, switch: Switch) -> None:
+    """Three come at once to one till: all are served, the last after the run's end, and the wait of each counts."""
+    shift = at_work(ground, switch, replace(SALES, connections=1, modules_per_connection=1))
+    generator = Generator()
+    [till] = shift.tills
+    generator.add(till.line)
+    generator.drive(0.05, arrivals=[0.049, 0.049, 0.049])
+    assert list(generator.wanted_s) == [0.049] * 3
+    assert list(generator.answered_s) == sorted(generator.answered_s)
+    assert max(generator.answered_s) > 0.05
+    shift.hang_up()
+
+
+def test_modules_sign_on_beside_those_at_work(ground: Ground, switch: Switch) -> None:
+    """A small storm: all are live, its CPU is weighed, nobody's answer suffers."""
+    profile = replace(SALES.changed(duration_s=2.0, rate_per_s=50), storm_modules=20)
+    outcome = run_profile(ground, switch, profile, seed=7, progress=lambda _: None)
+    assert outcome.verdict.findings == ()
+    assert outcome.storm is not None
+    assert len(outcome.storm.live_at_s) == outcome.storm.modules == 20
+    assert outcome.storm.sign_on_cpu_s > 0
+    assert outcome.ended == 0
+
+
+def test_idle_modules_are_all_live(ground: Ground) -> None:
+    """Every module that signed on is counted, and the switch's memory is told."""
+    result = measure_idle(ground, {}, sessions=30, progress=lambda _: None)
+    assert (result["live"], result["verified"]) == (30, True)
+    assert result["after_mib"] >= result["before_mib"] > 10
 
 
 def test_an_answer_that_never_arrived_is_got_by_a_repeat(ground: Ground, switch: Switch) -> None:
