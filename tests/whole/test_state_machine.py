@@ -143,24 +143,34 @@ class Tills(RuleBasedStateMachine):
             changed = replace(changed, amount=slip.amount + more)
         return self.hand_in(changed, via)
 
-    @rule(target=slips, till=TILL, card=st.sampled_from(("bare", "other")), via=PROCESS)
-    def spend_and_undo_the_load(self, till: int, card: str, via: int) -> Slip:
-        """A card that owes, in one step: with single steps few examples come that far."""
+    @rule(target=slips, till=TILL, card=st.sampled_from(("bare", "other")), more=LOADS, via=VIA)
+    def owe_and_settle(self, till: int, card: str, more: int, via: int | None) -> Slip:
+        """A load that was spent and undone, one that settles it, one more; then the one that settled is undone."""
         number = self.numbers[card]
-        self.write(via, till, Command.ACTIVATE, card=number, amount=1000)
-        load = self.write(via, till, Command.RELOAD, card=number, amount=1000)
-        self.write(via, till, Command.SALE, card=number, amount=6000, partial=True)
-        self.write(via, till, Command.REVERSE, amount=1000, original=load.name)
-        return load
+        self.write(0, till, Command.ACTIVATE, card=number, amount=1000)
+        load = self.write(1, till, Command.RELOAD, card=number, amount=1000)
+        self.write(0, till, Command.SALE, card=number, amount=6000, partial=True)
+        self.write(1, till, Command.REVERSE, amount=1000, original=load.name)
+        settling = self.write(0, till, Command.RELOAD, card=number, amount=5000)
+        self.write(1, till, Command.RELOAD, card=number, amount=more)
+        return self.write(via, till, Command.REVERSE, amount=5000, original=settling.name)
 
-    @rule(target=refunds, till=TILL, card=CARD, amount=st.sampled_from((300, 500, 501)), via=VIA)
-    def bring_half_back(self, till: int, card: str, amount: int, via: int | None) -> Slip:
-        """A sale and a refund of it, which a further refund or a reversal may follow."""
+    @rule(
+        target=refunds,
+        till=TILL,
+        card=CARD,
+        takes_it_again=st.booleans(),
+        amount=st.sampled_from((300, 500, 501, 1000)),
+        via=VIA,
+    )
+    def bring_half_back(self, till: int, card: str, takes_it_again: bool, amount: int, via: int | None) -> Slip:
+        """A sale, a refund of half of it, perhaps undone, and a further one; a reversal may follow."""
         number, code = self.numbers[card], CODE if card == "coded" else None
         sale = self.write(0, till, Command.SALE, card=number, amount=1000, code=code)
-        first = self.write(1, till, Command.REFUND, card=number, amount=500, original=sale.name)
-        self.write(via, till, Command.REFUND, card=number, amount=amount, original=sale.name)
-        return first
+        half = self.write(1, till, Command.REFUND, card=number, amount=500, original=sale.name)
+        if takes_it_again:
+            self.write(0, till, Command.REVERSE, amount=500, original=half.name)
+        return self.write(via, till, Command.REFUND, card=number, amount=amount, original=sale.name)
 
     @rule(target=sales, till=TILL, card=CARD, via=PROCESS)
     def reverse_too_early(self, till: int, card: str, via: int) -> Slip:
