@@ -233,6 +233,10 @@ create trigger append_only before update or delete on authorizations for each ro
 create trigger append_only before update or delete on pages          for each row execute function refuse_change();
 create trigger append_only before update or delete on postings       for each row execute function refuse_change();
 create trigger append_only before update or delete on undos          for each row execute function refuse_change();
+create trigger not_emptied before truncate on authorizations for each statement execute function refuse_change();
+create trigger not_emptied before truncate on pages          for each statement execute function refuse_change();
+create trigger not_emptied before truncate on postings       for each statement execute function refuse_change();
+create trigger not_emptied before truncate on undos          for each statement execute function refuse_change();
 
 -- ------------------------------------------------------------------------------------------------------------- partitions
 
@@ -254,6 +258,8 @@ begin
     end if;
     foreach parent in array array['authorizations', 'pages', 'postings', 'undos'] loop
         execute format('create table %I (like %I including all)', parent || '_' || suffix, parent);
+        execute format('create trigger not_emptied before truncate on %I for each statement execute function refuse_change()',
+                       parent || '_' || suffix);
         execute format('alter table %I attach partition %I for values from (%L) to (%L)',
                        parent, parent || '_' || suffix, first, first + interval '1 month');
     end loop;

@@ -319,7 +319,7 @@ class TestRecord:
 
 class TestHistory:
     def test_not_even_the_owner_changes_it(self, issuer: Any) -> None:
-        """Authorizations, pages, postings and undos refuse every update and delete with AU002."""
+        """Authorizations, pages, postings and undos refuse every update, delete and truncate with AU002."""
 
         async def scene(owner: Connection, switch: Connection) -> None:
             day = await today(owner)
@@ -334,6 +334,7 @@ class TestHistory:
             before = await contents(owner)
             for table in ("authorizations", "pages", "postings", "undos"):
                 for name in (table, f"{table}_{day:%Y%m}"):
+                    await refused(owner.execute(f"truncate {name}"), "AU002")
                     await refused(owner.execute(f"delete from {name}"), "AU002")
                     await refused(owner.execute(f"update {name} set sequence = sequence"), "AU002")
             assert await contents(owner) == before
