@@ -9,19 +9,19 @@ from dataclasses import replace
 from typing import Final
 
 from authsrv.ask import Ask
-from authsrv.facts import Decision, Facts, Issuer, Module, Moment
+from authsrv.facts import Code, Decision, Facts, Issuer, Module, Moment
 from authsrv.table import APPROVALS
 from ledger.authorizations import Recorded
 from ledger.cards import Card
 from ledger.names import Name
 from protocol.messages import Envelope, FormatError, Request, Response
-from protocol.numbers import OWN, CodePage, Command, Flag, Reason, Result
+from protocol.numbers import OWN, Command, Flag, Reason, Result
 from receipts.code_pages import encode
 from receipts.facts import ReceiptFacts
 from receipts.pages import paginate
 from receipts.receipt import copied, render
 
-_CARD_TOLD: Final = APPROVALS | {Result.AMOUNT, Result.FUNDS, Result.AMOUNT_LIMIT, Result.COUNT_LIMIT}
+_LIMITS: Final = frozenset((Result.AMOUNT, Result.FUNDS, Result.AMOUNT_LIMIT, Result.COUNT_LIMIT))
 _FLAGS_OF_A_COPY: Final = Flag.REPEAT | Flag.ACCESS_CODE
 _COMMAND_KEYS: Final = {command.value: command.name.lower() for command in Command}
 
@@ -40,7 +40,7 @@ def compose(
 
     """
     module, card = facts.module, decision.card or facts.card
-    told = card if card is not None and decision.result in _CARD_TOLD else None
+    told = card if card is not None and _may_be_told(card, facts, decision) else None
     paper: dict[str, object] = {}
     if ask_is_reprint(ask) and decision.result in APPROVALS:
         originals = [Response.decode(page) for page in copy_of]
@@ -64,7 +64,7 @@ def compose(
             page=place,
             authorization=f"{number:012d}",
             switch_date=facts.moment.today,
-            switch_time=facts.moment.local.time().replace(microsecond=0),
+            switch_time=facts.moment.local.time(),
             approved=decision.approved,
             still_due=decision.still_due,
             balance=told.balances.value if told else 0,
@@ -75,6 +75,13 @@ def compose(
         )
         for place, part in enumerate(texts, start=1)
     )
+
+
+def _may_be_told(card: Card, facts: Facts, decision: Decision) -> bool:
+    """Whether an answer says what a card holds; a decline does only to a proven holder, or where none need be proven."""
+    if decision.result in APPROVALS:
+        return True
+    return decision.result in _LIMITS and (facts.code is Code.RIGHT or card.verifier is None)
 
 
 def ask_is_reprint(ask: Ask) -> bool:
@@ -127,7 +134,7 @@ def unrecorded(
             branch=module.branch_name,
             module=module.number,
             date=moment.today,
-            time=moment.local.time().replace(microsecond=0),
+            time=moment.local.time(),
             command=_COMMAND_KEYS.get(envelope.command, "unknown"),
             result=reason.result,
             reason=reason,
@@ -170,7 +177,7 @@ def _response(envelope: Envelope, module: Module, **fields: object) -> bytes:
         "sequence": envelope.sequence,
         "date": envelope.date,
         "module": envelope.module,
-        "code_page": CodePage(module.code_page),
+        "code_page": module.code_page,
         "columns": module.columns,
     }
     return Response(**echoed | fields).encode()  # type: ignore[arg-type]  # the fields of Response, checked by its constructor
@@ -186,7 +193,7 @@ def _lines(ask: Ask, facts: Facts, decision: Decision, number: int, told: Card |
             branch=module.branch_name,
             module=module.number,
             date=moment.today,
-            time=moment.local.time().replace(microsecond=0),
+            time=moment.local.time(),
             command=_COMMAND_KEYS.get(ask.envelope.command, "unknown"),
             result=decision.result,
             reason=decision.reason,

@@ -57,7 +57,7 @@ def test_the_request_is_echoed() -> None:
 
 def test_an_approval_tells_what_the_card_holds_afterwards() -> None:
     """The balance is the card's as decided, not as it was before; floor and unit are the card's."""
-    after = replace(CARD, balances=Balances(value=2500, owed=-10, floor=-1000))
+    after = CARD._replace(balances=Balances(value=2500, owed=-10, floor=-1000))
     said = answer(Decision(Result.PARTLY, approved=1250, still_due=750, card=after))
     assert (said.approved, said.still_due, said.balance, said.available) == (1250, 750, 2500, 3500)
     assert (said.unit, said.valid_until) == (978, dt.date(2029, 11, 30))
@@ -75,17 +75,27 @@ def test_who_is_refused_for_who_asks_learns_nothing(reason: Reason) -> None:
     assert b"0000017" not in said.text  # a card is masked to its last four
 
 
+@pytest.mark.parametrize(("code", "told"), [(Code.ABSENT, 0), (Code.RIGHT, 3750)])
+def test_a_declined_load_reads_no_balance_without_the_code(code: Code, told: int) -> None:
+    """A load needs no access code; one below the limit would else tell anybody what a card with a code holds."""
+    coded = CARD._replace(verifier_key=1, verifier=bytes(16))
+    [only] = compose(asked(SALE), facts(coded)._replace(code=code), decline(Reason.BELOW_LIMIT), NUMBER)
+    said = Response.decode(only)
+    assert (said.balance, said.available) == (told, told)
+    assert (b"37.50" in said.text) == bool(told)
+
+
 def test_a_long_receipt_is_paged() -> None:
     """What does not fit 1,176 bytes goes on in further pages, each a whole answer that says which it is of how many."""
     issuer, module = replace(ISSUER, name="W" * 64), replace(MODULE, branch_name="B" * 64, columns=48)
     request = replace(SALE, till_receipt="R" * 16, cashier=4_294_967_295, flags=Flag.KEYED | Flag.PARTIAL)
-    card = replace(CARD, balances=Balances(10**15, -(10**15), -(10**16)))
+    card = CARD._replace(balances=Balances(10**15, -(10**15), -(10**16)))
     programme = replace(parse_programme(GIFT.read_text(), "gift.toml"), title="P" * 64)
     original = Original(
         Name(1001, DAY, 6), False, NUMBER, 19, 0, 978, 7, 1, 1, DAY, None, reversed=False, refunded=0, postings=(),
         answers=(),
     )  # fmt: skip
-    known = replace(facts(card, module, issuer), programme=programme, original=original)
+    known = facts(card, module, issuer)._replace(programme=programme, original=original)
     decision = Decision(Result.PARTLY, Reason.REFUND_ABOVE_ORIGINAL, approved=10**15, still_due=10**15, card=card)
     pages = [Response.decode(each) for each in compose(asked(request), known, decision, NUMBER)]
     assert [(each.page, each.pages) for each in pages] == [(place, len(pages)) for place in range(1, len(pages) + 1)]
