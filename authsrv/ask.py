@@ -7,7 +7,7 @@ its record before anybody judges it again (law 1).
 
 from dataclasses import dataclass, field
 
-from authsrv.keys import KeyRing
+from authsrv.keys import KeyRing, Purpose
 from ledger.batch import Lookup
 from ledger.names import Name, read_authorization_number
 from protocol import access_code
@@ -41,16 +41,15 @@ class Ask:
         request = self.request
         if isinstance(request, FormatError):
             return Lookup(self.name, None, with_code=False, original=None, original_number=None)
-        original = number = None
-        match request.original:
-            case OriginalName(date, sequence):
-                original = Name(self.name.module, date, sequence)
-            case str(digits):
-                number = read_authorization_number(digits)
-            case None:
-                pass
+        number = read_authorization_number(request.original) if isinstance(request.original, str) else None
         token = None if request.command is Command.REVERSE else self.token
-        return Lookup(self.name, token, self.code_came, original, number)
+        return Lookup(self.name, token, self.code_came, self.original, number)
+
+    @property
+    def original(self) -> Name | None:
+        """The original that is given by its name, one of the same module."""
+        named = None if isinstance(self.request, FormatError) else self.request.original
+        return Name(self.name.module, named.date, named.sequence) if isinstance(named, OriginalName) else None
 
 
 def open_ask(plain: bytes, module: int, access_code_key: bytes, ring: KeyRing) -> tuple[Envelope, Ask | Reason]:
@@ -90,5 +89,8 @@ def _decoded(plain: bytes) -> Request | FormatError:
 def same_content(ask: Ask, ring: KeyRing, token_key: int, digest_key: int) -> bytes:
     """The keyed digest of what was asked, under the key versions of the row that it is compared with or written
     into."""
-    token = ring.token(ask.envelope.card, token_key) if ask.token is not None else b""
+    token = b""
+    if ask.token is not None:
+        current = token_key == ring.current(Purpose.TOKEN)
+        token = ask.token if current else ring.token(ask.envelope.card, token_key)
     return ring.digest(identity_bytes(ask.plain, token), digest_key)

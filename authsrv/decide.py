@@ -14,7 +14,6 @@ A reversal is the exception that the laws ask for: it undoes what was recorded, 
 """
 
 import datetime as dt
-from dataclasses import replace
 
 from authsrv.facts import TRIES_MAX, Code, Decision, Facts, decline
 from authsrv.table import APPROVALS, CARD_SHOWN, CODE_NEEDED, LOADS, NOT_REVERSIBLE, REFUNDABLE, SERVED, TABLE, state_of
@@ -58,7 +57,7 @@ def decide(request: Request | FormatError, date: dt.date, facts: Facts) -> Decis
     if proven.result is not Result.APPROVED:
         return proven
     decision = _by_command(request, facts)
-    return replace(decision, failures=proven.failures)
+    return decision if proven.failures is None else decision._replace(failures=proven.failures)
 
 
 def _by_command(request: Request, facts: Facts) -> Decision:
@@ -102,9 +101,9 @@ def _prove_holder(request: Request, facts: Facts) -> Decision:
     if facts.code is Code.WRONG:
         failures = number.failures + 1
         reason = Reason.LOCKED if failures >= TRIES_MAX else Reason.WRONG_CODE
-        return replace(decline(reason), failures=failures, bad_card=True)
+        return decline(reason)._replace(failures=failures, bad_card=True)
     if number.card is None:
-        return replace(decline(Reason.UNKNOWN_CARD), bad_card=True)
+        return decline(Reason.UNKNOWN_CARD)._replace(bad_card=True)
     if needed and not came:
         return decline(Reason.CODE_ON_REPEAT if Flag.REPEAT in request.flags else Reason.CODE_MISSING)
     return Decision(Result.APPROVED, failures=0 if came and number.failures else None)
@@ -151,8 +150,7 @@ def _load(request: Request, facts: Facts, card: Card, programme: Programme) -> D
     limit = check_load(programme, request.amount, card.balances.value + card.balances.owed, loads_today)
     if limit is not None:
         return decline(Reason[limit.name])
-    after = replace(
-        card,
+    after = card._replace(
         status=CardStatus.ACTIVE,
         valid_until=programme.valid_until(moment.today) if activation else card.valid_until,
         loads_on=moment.booked_on,
@@ -172,12 +170,12 @@ def _sale(request: Request, facts: Facts, card: Card, programme: Programme) -> D
         return _moved(card, spend(request.amount), approved=request.amount)
     if available and Flag.PARTIAL in request.flags and programme.partial and facts.module.partial:
         partly = _moved(card, spend(available), approved=available)
-        return replace(partly, result=Result.PARTLY, still_due=request.amount - available)
+        return partly._replace(result=Result.PARTLY, still_due=request.amount - available)
     return decline(Reason.FUNDS)
 
 
 def _moved(card: Card, postings: tuple[Posting, ...], *, approved: int, undos: tuple[Undo, ...] = ()) -> Decision:
-    after = replace(card, balances=apply(card.balances, postings))
+    after = card._replace(balances=apply(card.balances, postings))
     return Decision(Result.APPROVED, approved=approved, postings=postings, card=after, undos=undos)
 
 
@@ -248,9 +246,9 @@ def _before_load(card: Card, original: Original) -> Card:
     if original.command not in LOADS:
         return card
     if card.loads_on == original.booked_on:
-        card = replace(card, loads_today=max(0, card.loads_today - 1))
+        card = card._replace(loads_today=max(0, card.loads_today - 1))
     if original.command == Command.ACTIVATE and card.status is CardStatus.ACTIVE:
-        card = replace(card, status=CardStatus.ISSUED, valid_until=None)
+        card = card._replace(status=CardStatus.ISSUED, valid_until=None)
     return card
 
 

@@ -5,15 +5,16 @@ database's clock told. `decide` sees nothing else: no clock, no random number, n
 """
 
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from ledger.authorizations import Original, Undo
 from ledger.cards import Card, Number
 from ledger.names import Name
 from ledger.postings import Posting
 from loyalty.programme import Programme
-from protocol.numbers import Reason, Result
+from protocol.numbers import CodePage, Reason, Result
 
 TRIES_MAX = 3
 
@@ -28,7 +29,7 @@ class Code(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a batch is decided: UTC, the issuer's local time, and the day that finance books it on."""
+    """When a batch is decided: UTC, the issuer's local time to the second, and the day that finance books it on."""
 
     at: dt.datetime
     local: dt.datetime
@@ -63,15 +64,14 @@ class Module:
     desk: bool
     partial: bool
     columns: int
-    code_page: int
+    code_page: CodePage
     language: str
     deadline_s: int
     bad_cards_per_day: int
     revoked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """All that one decision may know."""
 
     moment: Moment
@@ -84,21 +84,26 @@ class Facts:
     code: Code
     bad_cards: int  # of this module, today
 
+    def __repr__(self) -> str:
+        return f"<Facts of {self.module.number} at {self.moment.at}>"
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+
+class Decision(NamedTuple):
     """What is recorded and answered; a decline has a reason and moves nothing."""
 
     result: Result
     reason: Reason = Reason.NONE
-    approved: int = field(default=0, repr=False)
-    still_due: int = field(default=0, repr=False)
-    postings: tuple[Posting, ...] = field(default=(), repr=False)
+    approved: int = 0
+    still_due: int = 0
+    postings: tuple[Posting, ...] = ()
     card: Card | None = None  # as it is afterwards; None: as it was
     failures: int | None = None  # wrong codes in a row afterwards; None: as they were
     bad_card: bool = False  # counts against the module
     undos: tuple[Undo, ...] = ()
     tombstone: Name | None = None
+
+    def __repr__(self) -> str:
+        return f"<Decision {self.result:02}/{self.reason}>"
 
 
 def decline(reason: Reason) -> Decision:

@@ -8,7 +8,6 @@ Nothing here touches the database: `gathered` was read before, `Writes` is writt
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from authsrv.answer import ask_is_reprint, compose, late_original, unrecorded
 from authsrv.ask import Ask, same_content
@@ -37,16 +36,17 @@ class Fold:
         self._registry = registry
         self._ring = ring
         self._random = random
-        self._moment = Moment(gathered.decided_at, gathered.local_at, gathered.booked_on)
+        self._moment = Moment(gathered.decided_at, gathered.local_at.replace(microsecond=0), gathered.booked_on)
         self._numbers: dict[bytes, Number] = dict(gathered.numbers)
         self._cards: dict[int, Card] = dict(gathered.cards)
         self._bad_cards: dict[int, int] = dict(gathered.bad_cards)
         self._originals: dict[Name, Original] = {original.name: original for original in gathered.originals.values()}
-        self._recorded: dict[Name, Recorded] = {}
+        self._decided: dict[Name, Authorization] = {}
 
     def answer(self, place: int, ask: Ask) -> bytes:
         """The answer to the request at `place` of the batch, page 1, 1,400 bytes."""
-        recorded = self._recorded.get(ask.name) or self._gathered.recorded.get(place)
+        decided = self._decided.get(ask.name)
+        recorded = self._as_recorded(decided) if decided is not None else self._gathered.recorded.get(place)
         if recorded is not None:
             return self._answer_again(ask, recorded)
         serial = self._gathered.serials[place]
@@ -102,8 +102,15 @@ class Fold:
 
     def _original(self, place: int, ask: Ask) -> Original | None:
         found = self._gathered.originals.get(place)
-        name = ask.lookup().original if found is None else found.name
-        return self._originals.get(name) if name is not None else None
+        name = ask.original if found is None else found.name
+        return self._known(name) if name is not None else None
+
+    def _known(self, name: Name) -> Original | None:
+        """The authorization of that name as it stands now, gathered or decided in this batch."""
+        decided = self._decided.get(name)
+        if decided is not None and name not in self._originals:
+            self._originals[name] = self._as_original(decided)
+        return self._originals.get(name)
 
     def _code(self, ask: Ask, number: Number | None, programme: Programme | None) -> Code:
         if number is None or not ask.code_came:
@@ -118,21 +125,21 @@ class Fold:
     # Consequences
 
     def _apply(self, ask: Ask, facts: Facts, decision: Decision) -> None:
-        if decision.card is not None and decision.card != facts.card:
+        if decision.card is not None and facts.card is not None:
             self._cards[decision.card.id] = decision.card
-            self.writes.cards[decision.card.id] = decision.card
+            if decision.card.kept != facts.card.kept:
+                self.writes.cards[decision.card.id] = decision.card
         if decision.failures is not None and ask.token is not None and facts.number is not None:
-            self._numbers[ask.token] = replace(facts.number, failures=decision.failures)
+            self._numbers[ask.token] = facts.number._replace(failures=decision.failures)
             self.writes.failures[ask.token] = decision.failures
         if decision.bad_card:
             module = ask.name.module
             self._bad_cards[module] = facts.bad_cards + 1
             self.writes.bad_cards[module] = self.writes.bad_cards.get(module, 0) + 1
         for undo in decision.undos:
-            undone = self._originals.get(undo.original)
+            undone = self._known(undo.original)
             if undone is not None:
-                self._originals[undo.original] = replace(
-                    undone,
+                self._originals[undo.original] = undone._replace(
                     reversed=undone.reversed or undo.reversal,
                     refunded=undone.refunded if undo.reversal else undone.refunded + undo.amount,
                 )
@@ -143,7 +150,7 @@ class Fold:
         if serial is None:
             raise ValueError("a tombstone's month is not made")
         module = self._module(ask)
-        self.writes.authorizations.append(
+        self._keep(
             Authorization(
                 name=name,
                 number=serial,
@@ -155,13 +162,6 @@ class Fold:
                 unit=self._registry.issuer.currency,
             )
         )
-        moment = self._moment
-        self._recorded[name] = Recorded(True, serial, moment.at, moment.local, None, None, None, None)
-        self._originals[name] = Original(
-            name, True, serial, Command.REVERSE, Reason.REVERSED_BEFORE_ARRIVAL.result,
-            self._registry.issuer.currency, None, 0, 0, moment.booked_on, None, reversed=True, refunded=0,
-            postings=(), answers=(),
-        )  # fmt: skip
 
     def _record(self, ask: Ask, facts: Facts, decision: Decision, serial: int) -> bytes:
         """Write the outcome under its name, keep it for the rest of the batch, and give its first page."""
@@ -180,40 +180,63 @@ class Fold:
         token_key, digest_key = self._ring.current(Purpose.TOKEN), self._ring.current(Purpose.DIGEST)
         digest = same_content(ask, self._ring, token_key, digest_key)
         original, card = facts.original, decision.card or facts.card
-        authorization = Authorization(
-            name=ask.name,
-            number=serial,
-            tombstone=False,
-            command=ask.envelope.command,
-            result=decision.result,
-            reason=decision.reason,
-            branch=facts.module.branch,
-            unit=facts.issuer.currency,
-            cashier=request.cashier if request else 0,
-            programme=card.programme if card else None,
-            programme_version=facts.programme.version if facts.programme else None,
-            card=card.id if card else None,
-            requested=request.amount if request else 0,
-            approved=decision.approved,
-            original=original.name if original else decision.tombstone,
-            token_key=token_key,
-            digest_key=digest_key,
-            digest=digest,
-            answers=sealed,
-            postings=decision.postings,
-            undos=decision.undos,
+        self._keep(
+            Authorization(
+                name=ask.name,
+                number=serial,
+                tombstone=False,
+                command=ask.envelope.command,
+                result=decision.result,
+                reason=decision.reason,
+                branch=facts.module.branch,
+                unit=facts.issuer.currency,
+                cashier=request.cashier if request else 0,
+                programme=card.programme if card else None,
+                programme_version=facts.programme.version if facts.programme else None,
+                card=card.id if card else None,
+                requested=request.amount if request else 0,
+                approved=decision.approved,
+                original=original.name if original else decision.tombstone,
+                token_key=token_key,
+                digest_key=digest_key,
+                digest=digest,
+                answers=sealed,
+                postings=decision.postings,
+                undos=decision.undos,
+            )
         )
-        self.writes.authorizations.append(authorization)
-        moment = self._moment
-        self._recorded[ask.name] = Recorded(
-            False, serial, moment.at, moment.local, token_key, digest_key, digest, sealed[0]
-        )
-        self._originals[ask.name] = Original(
-            ask.name, False, serial, authorization.command, authorization.result, authorization.unit,
-            authorization.card, authorization.requested, authorization.approved, moment.booked_on,
-            authorization.original, reversed=False, refunded=0, postings=decision.postings, answers=sealed,
-        )  # fmt: skip
         return pages[0]
+
+    def _keep(self, authorization: Authorization) -> None:
+        """Have it written, and known to the rest of the batch."""
+        self.writes.authorizations.append(authorization)
+        self._decided[authorization.name] = authorization
+
+    def _as_recorded(self, decided: Authorization) -> Recorded:
+        answer = decided.answers[0] if decided.answers else None
+        return Recorded(
+            decided.tombstone, decided.number, self._moment.at, self._moment.local,
+            decided.token_key, decided.digest_key, decided.digest, answer,
+        )  # fmt: skip
+
+    def _as_original(self, decided: Authorization) -> Original:
+        return Original(
+            name=decided.name,
+            tombstone=decided.tombstone,
+            number=decided.number,
+            command=decided.command,
+            result=decided.result,
+            unit=decided.unit,
+            card=decided.card,
+            requested=decided.requested,
+            approved=decided.approved,
+            booked_on=self._moment.booked_on,
+            original=decided.original,
+            reversed=False,
+            refunded=0,
+            postings=decided.postings,
+            answers=decided.answers,
+        )
 
 
 def answer_all(asks: Sequence[Ask], fold: Fold) -> list[bytes]:

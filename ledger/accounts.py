@@ -5,8 +5,8 @@ card's value is above zero while the issuer owes the holder; `owed` is never abo
 owes the issuer.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class Account(IntEnum):
@@ -25,13 +25,15 @@ class Account(IntEnum):
         return self < Account.TENDER
 
 
-@dataclass(frozen=True, slots=True)
-class Balances:
+class Balances(NamedTuple):
     """A card's balances in minor units of its one unit."""
 
     value: int = 0
     owed: int = 0
     floor: int = 0
+
+    def __repr__(self) -> str:
+        return "<Balances>"
 
     @property
     def available(self) -> int:

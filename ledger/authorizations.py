@@ -1,14 +1,13 @@
 """Authorizations: what is written of a decision, and what is read of an earlier one."""
 
 import datetime as dt
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ledger.names import Name
 from ledger.postings import Posting
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """What stands under a name already: an authorization with its sealed answer, or a tombstone without."""
 
     tombstone: bool
@@ -17,12 +16,14 @@ class Recorded:
     local_at: dt.datetime
     token_key: int | None
     digest_key: int | None
-    digest: bytes | None = field(repr=False)
-    answer: bytes | None = field(repr=False)
+    digest: bytes | None
+    answer: bytes | None
+
+    def __repr__(self) -> str:
+        return f"<Recorded {self.number}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Original:
+class Original(NamedTuple):
     """The authorization that a request refers to, or the tombstone under that name, with what was undone of it
     since."""
 
@@ -33,27 +34,31 @@ class Original:
     result: int
     unit: int
     card: int | None
-    requested: int = field(repr=False)
-    approved: int = field(repr=False)
+    requested: int
+    approved: int
     booked_on: dt.date
     original: Name | None  # what it undid itself
     reversed: bool
-    refunded: int = field(repr=False)
-    postings: tuple[Posting, ...] = field(repr=False)
-    answers: tuple[bytes, ...] = field(repr=False)  # sealed, page by page
+    refunded: int
+    postings: tuple[Posting, ...]
+    answers: tuple[bytes, ...]  # sealed, page by page
+
+    def __repr__(self) -> str:
+        return f"<Original {self.name}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Undo:
+class Undo(NamedTuple):
     """A row hung on an original: its reversal, or a refund of `amount`; a reversed refund hangs a negative one."""
 
     original: Name
     reversal: bool
-    amount: int = field(repr=False)
+    amount: int
+
+    def __repr__(self) -> str:
+        return f"<Undo of {self.original}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Authorization:
+class Authorization(NamedTuple):
     """What is written under a name, with all that hangs on it; a tombstone has neither digest nor answers."""
 
     name: Name
@@ -68,12 +73,15 @@ class Authorization:
     programme: int | None = None
     programme_version: int | None = None
     card: int | None = None
-    requested: int = field(default=0, repr=False)
-    approved: int = field(default=0, repr=False)
+    requested: int = 0
+    approved: int = 0
     original: Name | None = None
     token_key: int | None = None
     digest_key: int | None = None
-    digest: bytes | None = field(default=None, repr=False)
-    answers: tuple[bytes, ...] = field(default=(), repr=False)
-    postings: tuple[Posting, ...] = field(default=(), repr=False)
+    digest: bytes | None = None
+    answers: tuple[bytes, ...] = ()
+    postings: tuple[Posting, ...] = ()
     undos: tuple[Undo, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Authorization {self.name} {self.result:02}/{self.reason}>"

@@ -1,8 +1,8 @@
 """Cards and their numbers as the ledger keeps them: no digits, only tokens that point to a card."""
 
 import datetime as dt
-from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from ledger.accounts import Balances
 
@@ -16,8 +16,7 @@ class CardStatus(IntEnum):
     CLOSED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(NamedTuple):
     """What is known of a token: the card that it points to, whether it still does, and the wrong codes in a row."""
 
     card: int | None
@@ -25,8 +24,7 @@ class Number:
     failures: int
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(NamedTuple):
     """A card under its lock; `valid_until` is its last good local day, `loads_today` counts on the booked day
     `loads_on`."""
 
@@ -34,8 +32,16 @@ class Card:
     programme: int
     status: CardStatus
     verifier_key: int | None
-    verifier: bytes | None = field(repr=False)
+    verifier: bytes | None
     valid_until: dt.date | None
     loads_on: dt.date | None
     loads_today: int
-    balances: Balances = field(repr=False)
+    balances: Balances
+
+    @property
+    def kept(self) -> tuple[CardStatus, dt.date | None, dt.date | None, int]:
+        """What its row keeps and decisions change; balances are the accounts'."""
+        return self.status, self.valid_until, self.loads_on, self.loads_today
+
+    def __repr__(self) -> str:
+        return f"<Card {self.id} {self.status.name.lower()}>"

@@ -8,7 +8,7 @@ and no message holds the value of a row: a driver's own text can quote keys and 
 from __future__ import annotations
 
 
-class LedgerFault(Exception):  # noqa: N818 -- a fault is the design's word; an error is the driver's
+class LedgerFault(Exception):
     """A fault of the ledger's database; on its own it says that nothing was recorded, except for `InDoubt`."""
 
 

@@ -10,18 +10,20 @@ What must hold:
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ledger.accounts import Account, Balances
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(NamedTuple):
     """One movement of `amount` minor units (> 0) from the debited to the credited account."""
 
     debit: Account
     credit: Account
     amount: int
+
+    def __repr__(self) -> str:
+        return f"<Posting {self.debit.name} to {self.credit.name}>"
 
 
 def apply(balances: Balances, postings: Iterable[Posting]) -> Balances:
@@ -36,7 +38,7 @@ def apply(balances: Balances, postings: Iterable[Posting]) -> Balances:
                     owed += signed
                 case Account.TENDER | Account.REDEEMED | Account.LOSS:
                     pass
-    return replace(balances, value=value, owed=owed)
+    return balances._replace(value=value, owed=owed)
 
 
 def bring(balances: Balances, source: Account, amount: int) -> tuple[Posting, ...]:

@@ -35,6 +35,11 @@ class Field:
         return self.form.endswith("s")
 
     @property
+    def place(self) -> slice:
+        """Where it lies."""
+        return slice(self.at, self.end)
+
+    @property
     def end(self) -> int:
         """The offset of the byte after it."""
         return self.at + self.size

@@ -6,12 +6,13 @@ vectors of NIST and the RFCs can be run through exactly what runs in a session. 
 """
 
 import hmac
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.cmac import CMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 BLOCK_BYTES: Final = 16
+_SESSIONS_KEPT: Final = 4096
 
 
 class ForgeryError(Exception):
@@ -49,12 +51,19 @@ def cmac(key: bytes, message: bytes) -> bytes:
 
 def encrypt_block(key: bytes, block: bytes) -> bytes:
     """AES over one block of 16 bytes."""
-    return Cipher(AES(key), ECB()).encryptor().update(block)  # noqa: S305 - one block, no mode is meant
+    return _block_ciphers(key)[0].update(block)
 
 
 def decrypt_block(key: bytes, block: bytes) -> bytes:
     """The inverse of `encrypt_block`."""
-    return Cipher(AES(key), ECB()).decryptor().update(block)  # noqa: S305 - one block, no mode is meant
+    return _block_ciphers(key)[1].update(block)
+
+
+@lru_cache(_SESSIONS_KEPT)
+def _block_ciphers(key: bytes) -> tuple[CipherContext, CipherContext]:
+    """The two directions of a key, made ready once, which costs more than a block; ECB keeps nothing between blocks."""
+    cipher = Cipher(AES(key), ECB())  # noqa: S305 - one block, no mode is meant
+    return cipher.encryptor(), cipher.decryptor()
 
 
 class Gcm:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from protocol import forms
 from protocol.codec import Codec, LayoutError
+from protocol.crypto import BLOCK_BYTES
 from protocol.fields import FLAGS, RULES, Rules
 from protocol.forms import FormatError
 from protocol.layout import AREAS, request
@@ -34,9 +35,13 @@ _HEAD = Codec(request(None))
 _ENVELOPE = _HEAD.picking("command", "flags", "sequence", "date", "module", "card")
 _COMMANDS = {command.value: command for command in Command}
 _GIVEN_REASONS = {reason.value: reason for reason in GivenReason}
-_CARD = _HEAD["card"]
-_CODE = _HEAD["access_code_block"]
-_NEW_CODE = RULES[Command.CHANGE_ACCESS_CODE].codec["new_access_code_block"]
+_COMMAND_AT = _HEAD["command"].place
+_FLAGS_AT = _HEAD["flags"].place
+_CARD_AT = _HEAD["card"].place
+_CODE_AT = _HEAD["access_code_block"].place
+_NEW_CODE_AT = RULES[Command.CHANGE_ACCESS_CODE].codec["new_access_code_block"].place
+_NO_CODE = bytes(BLOCK_BYTES)
+_CHANGE_ACCESS_CODE = Command.CHANGE_ACCESS_CODE.to_bytes(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,12 +392,11 @@ def identity_bytes(plain: bytes, token: bytes) -> bytes:
     present` zeroed, and then the card's token. Two copies of one request give the same bytes, however often its access
     code was sealed anew.
     """
-    envelope = read_envelope(plain)
-    flags = _HEAD["flags"]
     content = bytearray(plain)
-    content[flags.at : flags.end] = (envelope.flags & _SAME_CONTENT_FLAGS).to_bytes(flags.size)
-    content[_CODE.at : _CODE.end] = bytes(_CODE.size)
-    if envelope.command == Command.CHANGE_ACCESS_CODE:
-        content[_NEW_CODE.at : _NEW_CODE.end] = bytes(_NEW_CODE.size)
-    del content[_CARD.at : _CARD.end]
+    flags = int.from_bytes(content[_FLAGS_AT]) & _SAME_CONTENT_FLAGS
+    content[_FLAGS_AT] = flags.to_bytes(2)
+    content[_CODE_AT] = _NO_CODE
+    if content[_COMMAND_AT] == _CHANGE_ACCESS_CODE:
+        content[_NEW_CODE_AT] = _NO_CODE
+    content[_CARD_AT] = b""
     return bytes(content) + token

@@ -8,15 +8,14 @@ The repr shows none of the card, the amounts and the names: a receipt that fails
 """
 
 import datetime as dt
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiptFacts:
+class ReceiptFacts(NamedTuple):
     """All that can stand on a receipt; amounts are minor units of `currency`, date and time the issuer's local ones."""
 
-    merchant: str = field(repr=False)
-    branch: str = field(repr=False)
+    merchant: str
+    branch: str
     module: int
     date: dt.date
     time: dt.time
@@ -25,17 +24,20 @@ class ReceiptFacts:
     reason: int
     currency: str  # ISO 4217, three letters
     exponent: int  # how many digits of an amount are minor units
-    programme: str = field(default="", repr=False)
-    card: str = field(default="", repr=False)  # the whole number may come in; only the last four digits leave
+    programme: str = ""
+    card: str = ""  # the whole number may come in; only the last four digits leave
     keyed: bool = False  # the card's number was typed, not read
-    requested: int | None = field(default=None, repr=False)
-    approved: int | None = field(default=None, repr=False)
-    still_due: int | None = field(default=None, repr=False)
-    balance: int | None = field(default=None, repr=False)
-    available: int | None = field(default=None, repr=False)  # printed where it differs from the balance
-    owed: int | None = field(default=None, repr=False)  # printed where it is not zero
+    requested: int | None = None
+    approved: int | None = None
+    still_due: int | None = None
+    balance: int | None = None
+    available: int | None = None  # printed where it differs from the balance
+    owed: int | None = None  # printed where it is not zero
     valid_until: dt.date | None = None  # valid through the end of this day
-    authorization: str = field(default="", repr=False)
-    original: str | None = field(default=None, repr=False)  # the authorization number that was reversed or refunded
+    authorization: str = ""
+    original: str | None = None  # the authorization number that was reversed or refunded
     cashier: int = 0  # 0: not said
-    till_receipt: str = field(default="", repr=False)
+    till_receipt: str = ""
+
+    def __repr__(self) -> str:
+        return f"<ReceiptFacts {self.command} of {self.module}: {self.result:02}/{self.reason}>"

@@ -1,6 +1,7 @@
-"""A shop over a real database: an issuer with two branches, three tills and a desk, gift cards, and the switch's lanes without sockets.
+"""A shop over a real database: two branches, three tills and a desk, gift cards, and the lanes without sockets.
 
-`shop.till(1001)` asks as that module would, through the whole of `open_ask`, lanes, fold and ledger, and reads the answer.
+`shop.till(1001)` asks as that module would, through the whole of `open_ask`, lanes, fold and ledger, and reads the
+answer.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ class Till:
     access_code_key: bytes = bytes(range(16))
 
     async def request(self, command: Command, **fields: Any) -> Request:
-        """A request with the next sequence, dated today; `code` seals an access code, `name` takes another's date and sequence."""
+        """A request with the next sequence, dated today; `code` seals an access code."""
         code = fields.pop("code", None)
         self.sequence += 1
         fields = {"date": await self.shop.today(), "sequence": self.sequence, "time": dt.time(12)} | fields

@@ -20,7 +20,7 @@ from ledger.shell import store
 from ledger.shell.door import Door
 from loyalty.programme import Programme
 from loyalty.source import load_programme
-from protocol.numbers import Suite
+from protocol.numbers import CodePage, Suite
 from protocol.signon import RootKey
 from protocol.switch import ModuleRecord
 
@@ -124,7 +124,7 @@ def _module(row: asyncpg.Record) -> Module:
         desk=row["desk"],
         partial=row["partial"],
         columns=row["columns"],
-        code_page=row["code_page"],
+        code_page=CodePage(row["code_page"]),
         language=row["language"],
         deadline_s=row["deadline_s"],
         bad_cards_per_day=row["bad_cards_per_day"],

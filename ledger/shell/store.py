@@ -142,7 +142,7 @@ def _recorded(row: asyncpg.Record, writes: Writes) -> tuple[Any, ...]:
         ],
         [(*undo.original, undo.reversal, undo.amount, *each.name) for each in rows for undo in each.undos],
         [(*each.name, page, answer) for each in rows for page, answer in enumerate(each.answers[1:], start=2)],
-        [(card.id, card.status, card.valid_until, card.loads_on, card.loads_today) for card in writes.cards.values()],
+        [(card.id, *card.kept) for card in writes.cards.values()],
         list(writes.failures.items()),
         list(writes.bad_cards.items()),
     )

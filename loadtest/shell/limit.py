@@ -12,7 +12,7 @@ import asyncio
 import datetime as dt
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from random import Random
@@ -140,7 +140,7 @@ class Limit:
                     for name, token, card in zip(names, tokens, cards, strict=True)
                 ],
                 [
-                    replace(self._pattern, name=name, card=self._card_id[token])
+                    self._pattern._replace(name=name, card=self._card_id[token])
                     for name, token in zip(names, tokens, strict=True)
                 ],
             )

@@ -32,4 +32,4 @@ def test_the_repr_shows_no_card_no_amount_and_no_name() -> None:
     )
     assert "987654" not in repr(facts)
     assert "Secret" not in repr(facts)
-    assert "module=1001" in repr(facts)
+    assert "1001" in repr(facts)

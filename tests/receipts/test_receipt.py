@@ -5,7 +5,6 @@ anew; read them again before they are committed.
 """
 
 import datetime as dt
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -47,18 +46,17 @@ SALE = ReceiptFacts(
 # Name, facts, code page.
 RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
     "sale": (SALE, 0),
-    "sale_to_the_last_cent": (replace(SALE, requested=5000, approved=5000, balance=0, available=0), 0),
+    "sale_to_the_last_cent": (SALE._replace(requested=5000, approved=5000, balance=0, available=0), 0),
     "sale_in_part": (
-        replace(SALE, result=10, requested=5000, approved=3750, still_due=1250, balance=0, available=0),
+        SALE._replace(result=10, requested=5000, approved=3750, still_due=1250, balance=0, available=0),
         0,
     ),
     "sale_declined": (
-        replace(SALE, result=51, reason=5101, requested=5000, approved=None, keyed=True),
+        SALE._replace(result=51, reason=5101, requested=5000, approved=None, keyed=True),
         0,
     ),
     "reversal": (
-        replace(
-            SALE,
+        SALE._replace(
             command="reverse",
             original="311000000017",
             authorization="311000000025",
@@ -69,8 +67,7 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
         0,
     ),
     "reversal_owed": (
-        replace(
-            SALE,
+        SALE._replace(
             command="reverse",
             requested=2000,
             approved=2000,
@@ -83,16 +80,15 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
         0,
     ),
     "reversal_before_its_original": (
-        replace(SALE, command="reverse", reason=2, approved=None, balance=None, available=None, programme="", card=""),
+        SALE._replace(command="reverse", reason=2, approved=None, balance=None, available=None, programme="", card=""),
         0,
     ),
     "tries_exceeded": (
-        replace(SALE, result=75, reason=7501, approved=None, balance=None, available=None),
+        SALE._replace(result=75, reason=7501, approved=None, balance=None, available=None),
         0,
     ),
     "activation": (
-        replace(
-            SALE,
+        SALE._replace(
             command="activate",
             requested=5000,
             approved=5000,
@@ -103,12 +99,12 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
         0,
     ),
     "balance": (
-        replace(SALE, command="balance", requested=None, approved=None, till_receipt="", balance=0, available=0),
+        SALE._replace(command="balance", requested=None, approved=None, till_receipt="", balance=0, available=0),
         0,
     ),
     "no_database": (
-        replace(
-            SALE, result=91, reason=9102, approved=None, balance=None, available=None, authorization="", programme=""
+        SALE._replace(
+            result=91, reason=9102, approved=None, balance=None, available=None, authorization="", programme=""
         ),
         0,
     ),
@@ -189,8 +185,8 @@ def test_a_rule_stands_between_lines_only() -> None:
 
 def test_a_value_never_touches_its_label() -> None:
     """The label "Programme" has nine letters: 22 fit beside it on 32 columns, 23 would leave no blank."""
-    assert "Programme " + 22 * "x" in render(replace(SALE, programme=22 * "x"), columns=32)
-    lines = render(replace(SALE, programme=23 * "x"), columns=32)
+    assert "Programme " + 22 * "x" in render(SALE._replace(programme=22 * "x"), columns=32)
+    lines = render(SALE._replace(programme=23 * "x"), columns=32)
     assert lines[lines.index("Programme") + 1] == 9 * " " + 23 * "x"
 
 
@@ -210,7 +206,7 @@ def test_an_unknown_width_says_which_are_known() -> None:
 
 def test_a_result_and_a_command_that_are_not_known_yet_print_all_the_same() -> None:
     """An odd word is better than no receipt."""
-    lines = render(replace(SALE, result=77, reason=7777, command="gift_wrap"))
+    lines = render(SALE._replace(result=77, reason=7777, command="gift_wrap"))
     assert "gift wrap" in {line.strip() for line in lines}
     assert "DECLINED" in {line.strip() for line in lines}
     assert any(line.endswith(" 77-7777") for line in lines)
@@ -219,7 +215,7 @@ def test_a_result_and_a_command_that_are_not_known_yet_print_all_the_same() -> N
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason])
 def test_every_result_with_its_reason_tells_the_clerk(reason: Reason) -> None:
     """Whole, on the narrowest paper, right below how it ended."""
-    lines = render(replace(SALE, result=reason.result, reason=reason), "en", 32)
+    lines = render(SALE._replace(result=reason.result, reason=reason), "en", 32)
     rules = [place for place, line in enumerate(lines) if line == "-" * 32]
     told = " ".join(lines[rules[1] + 3 : rules[2]])
     assert told == catalogue("en").text("reason", str(reason.value))
@@ -274,8 +270,8 @@ def test_whatever_comes_in_the_receipt_fits_the_paper(facts: ReceiptFacts, paper
 def test_no_amount_is_ever_cut(minor: int, paper: tuple[int, int]) -> None:
     """The digits of each amount stand together at the end of a line, with a blank or the edge before them."""
     columns, code_page = paper
-    facts = replace(
-        SALE, result=10, requested=minor, approved=minor, still_due=minor, balance=minor, available=1, owed=minor
+    facts = SALE._replace(
+        result=10, requested=minor, approved=minor, still_due=minor, balance=minor, available=1, owed=minor
     )
     amount = f"{'-' if minor < 0 else ''}{abs(minor) // 100:,}.{abs(minor) % 100:02} EUR"
     ends = [line for line in render(facts, "en", columns, code_page) if line.endswith(amount)]
@@ -286,7 +282,7 @@ def test_no_amount_is_ever_cut(minor: int, paper: tuple[int, int]) -> None:
 @given(card=st.text("0123456789", min_size=5, max_size=20), result=st.sampled_from([0, 10, 51, 91]))
 def test_only_the_last_four_digits_of_a_card_are_printed(card: str, result: int) -> None:
     """On every kind of receipt; the rest are stars."""
-    facts = replace(SALE, result=result, card=card)
+    facts = SALE._replace(result=result, card=card)
     (line,) = (line for line in render(facts) if line.startswith("Card "))
     assert line.split() == ["Card", "*" * (len(card) - 4) + card[-4:]]
 
