@@ -78,7 +78,7 @@ def compose(
 
 
 def _may_be_told(card: Card, facts: Facts, decision: Decision) -> bool:
-    """Whether an answer says what a card holds; a decline does only to a proven holder, or where none need be proven."""
+    """Whether an answer says what a card holds: a decline only where its holder was proven, or need not be."""
     if decision.result in APPROVALS:
         return True
     return decision.result in _LIMITS and (facts.code is Code.RIGHT or card.verifier is None)
