@@ -71,7 +71,7 @@ def run(
 
 @app.command()
 def compare(
-    turn_s: Annotated[float, typer.Option(min=1, help="Seconds of each turn.")] = 10,
+    turn_s: Annotated[float, typer.Option(min=1, help="Seconds of each turn.")] = 8,
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 3,
     bar: Annotated[float, typer.Option(min=0, max=1, help="Exit 1 below this share of the bars; 0: never.")] = 0,
     data_dir: DataDir = None,

@@ -27,7 +27,6 @@ from protocol.signon import ModuleIdentity
 
 SPARE: Final = 1.2  # more sealed requests than the warm-up's rate asks for
 RATE_GUESS_PER_S: Final = 10_000.0
-REPEATS_MAX: Final = 5
 STORM_AT: Final = 0.25  # of the run
 WEIGHED_SIGN_ONS: Final = 200
 
@@ -205,19 +204,19 @@ class Shift:
                 findings.append(f"forged: {error}")
             refused += sum(1 for each in seen[measured_from:] if each.answer is not None and each.final is None)
             exchanges += seen
-        unanswered = open_requests(exchanges)
-        for _ in range(REPEATS_MAX):
-            left = open_requests(exchanges)
-            if not left:
-                break
+        unanswered = left = open_requests(exchanges)
+        while left:
             exchanges += self._repeat(left)
+            before, left = len(left), open_requests(exchanges)
+            if len(left) == before:
+                break  # the switch answers nobody: what is left is a finding
         entries = self._entries()
         return Outcome(
             self._profile,
             window,
             verify(exchanges, entries, [*findings, *self._books()]),
             refused,
-            len(unanswered),
+            len(unanswered) - len(left),
             sum(till.ended for till in self.tills),
             self._generator.sealed_late,
             self._storm(),
