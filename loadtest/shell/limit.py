@@ -167,6 +167,5 @@ class Limit:
                 await connection.close()
 
     def _writes(self, rows: list[Authorization], gathered: Gathered) -> tuple[None, Writes]:
-        for row, serial in zip(rows, gathered.serials, strict=True):
-            object.__setattr__(row, "number", serial)  # a copy of each row would be measured as SQL
-        return None, Writes(rows, dict(gathered.cards) if self._writes_cards else {})
+        numbered = [row._replace(number=serial) for row, serial in zip(rows, gathered.serials, strict=True) if serial]
+        return None, Writes(numbered, dict(gathered.cards) if self._writes_cards else {})
