@@ -11,7 +11,7 @@ from loadtest.profile import Profile, load_profile
 from loadtest.result import Outcome
 from loadtest.shell.baseline import CARDS, Baseline
 from loadtest.shell.ground import Ground
-from loadtest.shell.limit import BATCH, LANES, Limit
+from loadtest.shell.limit import Limit
 from loadtest.shell.run import run_profile
 from loadtest.shell.switch import running_switch
 
@@ -45,9 +45,9 @@ class _Turns:
     def run(self, rounds: int) -> Comparison:
         self._run_switch(replace(load_profile("concentrator"), duration_s=1.0))  # sells the cards
         baseline = Baseline(self._ground)
-        limit = Limit(self._ground, seed=self._seed)
+        limit = Limit(self._ground, self._settings, seed=self._seed)
         clients = {CARDS: self._best_clients(baseline, CARDS), 1: self._best_clients(baseline, 1)}
-        comparison = Comparison(self._described(rounds, clients))
+        comparison = Comparison(self._described(rounds, clients, limit))
         for number in range(1, rounds + 1):
             self._progress(f"round {number} of {rounds}")
             for name in COMPARED:
@@ -92,7 +92,7 @@ class _Turns:
         self._progress(f"{profile.name}: {outcome.authorizations_per_s:.0f}/s")
         return outcome
 
-    def _described(self, rounds: int, clients: Mapping[int, int]) -> dict[str, Any]:
+    def _described(self, rounds: int, clients: Mapping[int, int], limit: Limit) -> dict[str, Any]:
         names = ", ".join(f"current_setting('{name}') as {name}" for name in SERVER_SETTINGS)
         [row] = self._ground.query(f"select {names}")
         return {
@@ -102,7 +102,7 @@ class _Turns:
             "postgres": dict(row),
             "switch": dict(self._settings),
             "baseline_clients": {"concentrator": clients[CARDS], "terminals": clients[CARDS], HOT: clients[1]},
-            "limit": {"lanes": LANES, "batch": BATCH},
+            "limit": {"lanes": limit.lanes, "batch": limit.batch},
         }
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -24,6 +24,7 @@ from authsrv.ask import Ask, open_ask
 from authsrv.fold import Fold, answer_all
 from authsrv.keys import CARD_BYTES, KeyRing
 from authsrv.registry import Registry
+from authsrv.shell.serve import Service
 from ledger.authorizations import Authorization
 from ledger.batch import Gathered, Lookup, Writes
 from ledger.names import Name
@@ -35,8 +36,6 @@ from loadtest.shell.till import clock
 from protocol.messages import Request
 from protocol.numbers import Command
 
-LANES: Final = 2  # what `authsrv serve` starts with
-BATCH: Final = 256
 CARDS: Final = 10_000
 RATE_MAX_PER_S: Final = 40_000
 AMOUNT_MINOR: Final = 1_000
@@ -59,12 +58,14 @@ class _Batch:
 class Limit:
     """Batches ready to be run; the modules are those at the end of the ground's, which no profile uses."""
 
-    def __init__(self, ground: Ground, *, seed: int) -> None:
-        """Learn the shape of what the switch writes of a sale."""
+    def __init__(self, ground: Ground, settings: Mapping[str, str], *, seed: int) -> None:
+        """Learn the shape of what the switch writes of a sale; lanes and batches are those of its `settings`."""
+        self.lanes = int(settings.get("lanes", Service().lanes))
+        self.batch = int(settings.get("batch_max", Service().batch_max))
         self._ground = ground
         self._random = Random(seed)  # noqa: S311 - which card is next
         self._today = dt.datetime.now(dt.UTC).date()
-        self._modules = [identity.module for identity in ground.modules[-BATCH:]]
+        self._modules = [identity.module for identity in ground.modules[-self.batch :]]
         registry, ring = ground.rules()
         self._token = {card: ring.token(card.number.encode().ljust(CARD_BYTES, b"\0")) for card in ground.cards[:CARDS]}
         rows = ground.query("select token, card from card_numbers")
@@ -75,7 +76,10 @@ class Limit:
     def run(self, duration_s: float) -> float:
         """Run batches in all lanes; authorizations a second."""
         batches = self._batches()
-        ready = [list(islice(batches, round(duration_s * RATE_MAX_PER_S / BATCH / LANES))) for _ in range(LANES)]
+        ready = [
+            list(islice(batches, round(duration_s * RATE_MAX_PER_S / self.batch / self.lanes)))
+            for _ in range(self.lanes)
+        ]
         done, took_s = run_errand(self._measure(ready, duration_s))
         return done / took_s
 
