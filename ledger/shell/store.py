@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 _GATHER = "select * from gather($1)"
 _RECORD = "select record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_CONFIRM_READ = "select confirm_read()"
 _NO_NAME = (None, None, None)
 
 
@@ -48,7 +49,7 @@ def transact(
         if writes.authorizations:
             await connection.execute(_RECORD, *_recorded(row, writes))
         else:
-            await connection.execute("select confirm_read()")
+            await connection.execute(_CONFIRM_READ)
         await commit(connection)
         return answers
 
@@ -184,9 +185,16 @@ async def last_name(connection: Connection, module: int) -> Name | None:
 async def recorded_page(
     connection: Connection, name: Name | None, number: int | None, page: int
 ) -> tuple[Name, bytes] | None:
-    """A sealed page of a recorded answer, by name or by number; None where there is none."""
-    asked = name or (None, None, None)
-    row = await connection.fetchrow("select * from recorded_page($1, $2, $3, $4, $5)", *asked, number, page)
+    """A sealed page of a recorded answer, by name or by number; None where there is none.
+
+    A transaction of its own, whose COMMIT waits as a batch's does: what is visible may not be safe yet.
+    """
+    await connection.execute("begin")
+    row = await connection.fetchrow(
+        "select * from recorded_page($1, $2, $3, $4, $5)", *(name or _NO_NAME), number, page
+    )
+    await connection.execute(_CONFIRM_READ)
+    await commit(connection)
     if row is None or row["answer"] is None:
         return None
     return Name(row["module"], row["date"], row["sequence"]), row["answer"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,7 +60,7 @@ def writing(*rows: Authorization) -> Callable[[Gathered], tuple[Gathered, Writes
     """A decision to record these rows under the numbers that were reserved, which answers what was gathered."""
 
     def decide(gathered: Gathered) -> tuple[Gathered, Writes]:
-        numbered = [replace(row, number=serial) for row, serial in zip(rows, gathered.serials, strict=True)]
+        numbered = [row._replace(number=serial) for row, serial in zip(rows, gathered.serials, strict=True)]
         return gathered, Writes(authorizations=numbered)  # type: ignore[arg-type]  # a test's months are made
 
     return decide
@@ -162,8 +161,8 @@ class TestTransact:
         def decide(gathered: Gathered) -> tuple[None, Writes]:
             number = gathered.serials[0] or 0
             row = written(name, number=number, card=FIRST, postings=bring(Balances(), TENDER, 70), answers=(b"1", b"2"))
-            card = replace(
-                gathered.cards[FIRST], status=CardStatus.BLOCKED, valid_until=day, loads_on=day, loads_today=3
+            card = gathered.cards[FIRST]._replace(
+                status=CardStatus.BLOCKED, valid_until=day, loads_on=day, loads_today=3
             )
             return None, Writes([row], {FIRST: card}, {b"first": 2, b"nobody": 1}, {MODULE: 4})
 
@@ -254,6 +253,22 @@ class TestReads:
 
         assert await page(name, None) == await page(None, first) == (name, b"answer")
         assert await page(dead, None) is await page(None, second) is await page(Name(MODULE, day, 3), None) is None
+
+    async def test_what_is_told_from_records_waits_for_its_commit(self, door: Door, day: dt.date) -> None:
+        """A repeat's batch and a page take a transaction id, without which COMMIT waits for no standby."""
+        name = Name(MODULE, day, 1)
+        await write(door, written(name))
+
+        async def ids_taken() -> int:
+            return await door.run(lambda c: c.fetchval("select pg_snapshot_xmax(pg_current_snapshot())::text::bigint"))
+
+        before = await ids_taken()
+        assert await ids_taken() == before
+        await door.run(lambda connection: store.recorded_page(connection, name, None, 1))
+        paged = await ids_taken()
+        assert paged > before
+        await door.run(transact([asked(name)], lambda gathered: (gathered, Writes())))
+        assert await ids_taken() > paged
 
     @pytest.mark.usefixtures("day")
     async def test_make_months(self, door: Door) -> None:
