@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,6 +92,30 @@ def opened(desk: Desk, issuer: Issuer) -> Desk:
     desk.ask("branch", "add", "--number", "1", "--name", "Centre")
     desk.ask("programme", "load", str(GIFT))
     return desk
+
+
+def test_the_first_issuer_of_the_readme(
+    desk: Desk, issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line of it is a command that does what it says, in that order; the first and the last one are known here."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    lines = [
+        shlex.split(line.replace(" --data-dir data", ""))
+        for line in re.findall(r"^authsrv (.+)$", readme, re.MULTILINE)
+    ]
+    begin, *between, end = lines
+    assert begin[:2] == ["db", "init"]
+    assert {word for word in begin if word.startswith("--")} <= {
+        option for each in COMMANDS["db", "init"].params for option in each.opts
+    }
+    assert end == ["serve"]
+    as_admin(issuer, "select issuer.set_issuer(1, 'Kafija SIA', 'Europe/Riga', 978, 'EUR', 2::smallint, 1)")
+    (tmp_path / "loyalty").symlink_to(GIFT.parents[1])
+    monkeypatch.chdir(tmp_path)
+    for words in between:
+        desk.ask(*words)
+    assert as_admin(issuer, "select count(*) from issuer.cards") == 10
+    assert (tmp_path / "till.json").exists()
 
 
 def as_admin(issuer: Issuer, sql: str) -> Any:
