@@ -54,7 +54,7 @@ class Rules:
         """
         async with self._loading:
             issuer, modules, keys, programmes = await door.run(store.rules)
-            self.ring = open_ring(issuer["number"], keys, self._kek)
+            ring = open_ring(issuer["number"], keys, self._kek)
             groups: dict[int, bytes] = {}
             roots: dict[int, dict[int, bytes]] = {}
             for wrapped in sorted(map(wrapped_key, keys), key=lambda each: each.version):
@@ -62,14 +62,13 @@ class Rules:
                     groups[wrapped.owner] = unwrap(self._kek, wrapped)
                 elif wrapped.purpose is Purpose.MODULE:
                     roots.setdefault(wrapped.owner, {})[wrapped.version] = unwrap(self._kek, wrapped)
-            self.registry = Registry(
+            registry = Registry(
                 version=issuer["registry"],
                 issuer=_issuer(issuer),
                 modules={row["number"]: _module(row) for row in modules},
                 programmes=_programmes(programmes),
             )
-            self._groups = groups
-            self._records = {
+            records = {
                 row["number"]: ModuleRecord(
                     row["number"],
                     issuer["group_number"],
@@ -81,6 +80,8 @@ class Rules:
                 )
                 for row in modules
             }
+            # Not before all of it could be read.
+            self.ring, self.registry, self._groups, self._records = ring, registry, groups, records
         self._changed()
 
     async def renew(self, door: Door) -> bool:
