@@ -11,9 +11,9 @@ def minor_units(text: str, exponent: int) -> int:
     try:
         amount = Decimal(text).scaleb(exponent)
     except InvalidOperation:
-        raise ValueError(f"{text!r} is not an amount; write it like 12.50") from None
+        raise ValueError("this is not an amount; write it like 12.50") from None
     if not amount.is_finite() or amount < 0 or amount != amount.to_integral_value():
-        raise ValueError(f"{text!r} is not an amount in a currency with {exponent} decimals")
+        raise ValueError(f"this is not an amount in a currency with {exponent} decimals")
     return int(amount)
 
 

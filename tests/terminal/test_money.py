@@ -22,6 +22,14 @@ def test_what_is_no_amount_is_refused(text):
         minor_units(text, 2)
 
 
+@pytest.mark.parametrize("text", ["6371120000000000015x", "6371120000000000.015"])
+def test_what_is_no_amount_is_not_told(text):
+    """A card number that was typed in the amount's place stands in no error."""
+    with pytest.raises(ValueError, match="amount") as caught:
+        minor_units(text, 2)
+    assert "637112" not in str(caught.value)
+
+
 @given(st.integers(0, 2**63 - 1), st.integers(0, 4))
 def test_what_is_written_reads_back(minor, exponent):
     """Writing and reading lose nothing."""

@@ -100,7 +100,7 @@ async def test_no_answer_at_all_differs(switch, dial, autojump_clock):
         (sale(till=3), "step 1: the kit has 2 modules"),
         (sale().replace("card = 1", "card = 9"), "step 1: the kit has 2 cards"),
         (sale("code = true").replace("card = 1", "card = 2"), "step 1: the card at place 2 of the kit has no"),
-        (sale().replace("12.50", "12.505"), "step 1: '12.505' is not an amount"),
+        (sale().replace("12.50", "12.505"), "step 1: this is not an amount"),
     ],
 )
 def test_what_the_kit_lacks_is_said_beforehand(step, why):
