@@ -14,7 +14,7 @@ from authsrv.table import APPROVALS
 from ledger.authorizations import Recorded
 from ledger.cards import Card
 from ledger.names import Name
-from protocol.messages import Envelope, FormatError, Request, Response
+from protocol.messages import Envelope, FormatError, Response
 from protocol.numbers import OWN, Command, Flag, Reason, Result
 from receipts.code_pages import encode
 from receipts.facts import ReceiptFacts
@@ -42,12 +42,10 @@ def compose(
     module, card = facts.module, decision.card or facts.card
     told = card if card is not None and _may_be_told(card, facts, decision) else None
     paper: dict[str, object] = {}
-    if ask_is_reprint(ask) and decision.result in APPROVALS:
+    if ask.command is Command.REPRINT and decision.result in APPROVALS:
         originals = [Response.decode(page) for page in copy_of]
-        columns, code_page = (
-            originals[0].columns,
-            originals[0].code_page,
-        )  # as it was printed, whatever the module has now
+        # As it was printed, whatever the module has now.
+        columns, code_page = originals[0].columns, originals[0].code_page
         text = copied(b"".join(original.text for original in originals), module.language, columns, code_page)
         paper = {"columns": columns, "code_page": code_page}
     else:
@@ -84,14 +82,11 @@ def _may_be_told(card: Card, facts: Facts, decision: Decision) -> bool:
     return decision.result in _LIMITS and (facts.code is Code.RIGHT or card.verifier is None)
 
 
-def ask_is_reprint(ask: Ask) -> bool:
-    """Whether the receipt of another request is asked for."""
-    return isinstance(ask.request, Request) and ask.request.command is Command.REPRINT
-
-
 def late_original(envelope: Envelope, issuer: Issuer, module: Module, tombstone: Recorded) -> bytes:
-    """The decline of a request that was reversed before it came: from the tombstone and the echoed fields alone, so
-    that all copies are one."""
+    """The decline of a request that was reversed before it came.
+
+    It is made from the tombstone and the echoed fields alone, so that all copies are one.
+    """
     reason = Reason.REVERSED_BEFORE_ARRIVAL
     moment = tombstone.local_at.replace(microsecond=0)
     facts = ReceiptFacts(
@@ -125,8 +120,10 @@ def late_original(envelope: Envelope, issuer: Issuer, module: Module, tombstone:
 def unrecorded(
     envelope: Envelope, issuer: Issuer, module: Module, reason: Reason, moment: Moment | None = None
 ) -> bytes:
-    """An answer that leaves no record: 94, an unusable name, 91 and 96; with a receipt where the database told the
-    `moment`."""
+    """An answer that leaves no record: 94, an unusable name, 91 and 96.
+
+    It has a receipt where the database told the `moment`.
+    """
     text = b""
     if moment is not None:
         facts = ReceiptFacts(

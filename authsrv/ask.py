@@ -36,14 +36,22 @@ class Ask:
     code: str | None = field(repr=False)  # the digits; None where none came or the block was malformed
 
     def lookup(self) -> Lookup:
-        """What the database is to look up and lock for it. A reversal's card is its original's: its own is not looked
-        at."""
+        """What the database is to look up and lock for it."""
         request = self.request
         if isinstance(request, FormatError):
             return Lookup(self.name, None, with_code=False, original=None, original_number=None)
         number = read_authorization_number(request.original) if isinstance(request.original, str) else None
-        token = None if request.command is Command.REVERSE else self.token
-        return Lookup(self.name, token, self.code_came, self.original, number)
+        return Lookup(self.name, self.shown, self.code_came, self.original, number)
+
+    @property
+    def command(self) -> Command | None:
+        """What is asked; None for what breaks a rule of its form."""
+        return None if isinstance(self.request, FormatError) else self.request.command
+
+    @property
+    def shown(self) -> bytes | None:
+        """The token of the card at hand; none for a reversal, whose card is its original's whatever it names itself."""
+        return None if self.command is Command.REVERSE else self.token
 
     @property
     def original(self) -> Name | None:
@@ -87,8 +95,7 @@ def _decoded(plain: bytes) -> Request | FormatError:
 
 
 def same_content(ask: Ask, ring: KeyRing, token_key: int, digest_key: int) -> bytes:
-    """The keyed digest of what was asked, under the key versions of the row that it is compared with or written
-    into."""
+    """The keyed digest of what was asked, under the key versions of the row that it stands in or goes into."""
     token = b""
     if ask.token is not None:
         current = token_key == ring.current(Purpose.TOKEN)

@@ -9,7 +9,7 @@ Nothing here touches the database: `gathered` was read before, `Writes` is writt
 
 from collections.abc import Callable, Sequence
 
-from authsrv.answer import ask_is_reprint, compose, late_original, unrecorded
+from authsrv.answer import compose, late_original, unrecorded
 from authsrv.ask import Ask, same_content
 from authsrv.decide import decide, recordable
 from authsrv.facts import Code, Decision, Facts, Module, Moment
@@ -82,9 +82,8 @@ class Fold:
 
     def _facts(self, place: int, ask: Ask) -> Facts:
         original = self._original(place, ask)
-        number = self._numbers.get(ask.token, _UNKNOWN) if ask.token is not None else None
-        if isinstance(ask.request, Request) and ask.request.command is Command.REVERSE:
-            number = None
+        token = ask.shown
+        number = self._numbers.get(token, _UNKNOWN) if token is not None else None
         card_id = original.card if original is not None else number.card if number is not None else None
         card = self._cards.get(card_id) if card_id is not None else None
         programme = self._registry.programme(card.programme, self._moment.today) if card is not None else None
@@ -167,7 +166,7 @@ class Fold:
         """Write the outcome under its name, keep it for the rest of the batch, and give its first page."""
         request = ask.request if isinstance(ask.request, Request) else None
         copy_of: tuple[bytes, ...] = ()
-        if ask_is_reprint(ask) and facts.original is not None:
+        if ask.command is Command.REPRINT and facts.original is not None:
             copy_of = tuple(
                 self._ring.open(facts.original.name, page, sealed)
                 for page, sealed in enumerate(facts.original.answers, start=1)
