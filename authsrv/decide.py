@@ -10,7 +10,8 @@ Everything was read before; here everything is checked in one ranked order, and 
     amount                  zero, limits                                       13, 61, 65
     funds                   all, a part where everybody agrees, or nothing     51
 
-A reversal is the exception that the laws ask for: it undoes what was recorded, whatever has become of the card since.
+A refund is about its original's card, so that its original comes before the card. A reversal is the exception that the
+laws ask for: it undoes what was recorded, whatever has become of the card since.
 """
 
 import datetime as dt
@@ -37,8 +38,7 @@ def in_window(date: dt.date, today: dt.date) -> bool:
 
 
 def recordable(date: dt.date, today: dt.date) -> bool:
-    """Whether a name of this date can be recorded at all: the window and one day more, so that a decline is found
-    again."""
+    """Whether a name of this date can be recorded: in the window and a day beyond, so that a decline is found again."""
     return -DAYS_BACK - 1 <= (date - today).days <= DAYS_AHEAD + 1
 
 
@@ -253,8 +253,7 @@ def _before_load(card: Card, original: Original) -> Card:
 
 
 def _reverse_unknown(request: Request, facts: Facts) -> Decision:
-    """A reversal that came before its original leaves a tombstone under the original's name, where that can still
-    arrive."""
+    """A reversal before its original leaves a tombstone under the original's name, where that can still arrive."""
     if not isinstance(request.original, OriginalName):
         return decline(Reason.ORIGINAL_UNKNOWN)
     name = Name(request.module, request.original.date, request.original.sequence)

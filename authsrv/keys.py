@@ -75,8 +75,7 @@ def wrap(kek: bytes, purpose: Purpose, owner: int, version: int, key: bytes, non
 
 
 def unwrap(kek: bytes, wrapped: WrappedKey) -> bytes:
-    """The key itself; raises KeyFault if this key-encryption key did not seal it for this purpose, owner and
-    version."""
+    """The key itself; raises KeyFault unless `kek` sealed it for this purpose, owner and version."""
     nonce, sealed = wrapped.sealed[:NONCE_BYTES], wrapped.sealed[NONCE_BYTES:]
     try:
         return AESGCM(kek).decrypt(nonce, sealed, _label(wrapped.purpose, wrapped.owner, wrapped.version))
@@ -126,8 +125,10 @@ class KeyRing:
         )
 
     def verifies(self, card_id: int | None, verifier: bytes | None, version: int | None, digits: str | None) -> bool:
-        """Whether `digits` is the card's code. An unknown card, a card without a code and a malformed code take the
-        same work."""
+        """Whether `digits` is the card's code.
+
+        An unknown card, a card without a code and a malformed code take the same work.
+        """
         made = self.verifier(card_id or _NO_CARD, digits or "", version)
         right = hmac.compare_digest(made, verifier or bytes(len(made)))
         return right and card_id is not None and verifier is not None and digits is not None

@@ -69,12 +69,10 @@ SERVED: Final = frozenset((*_ROWS, Command.REVERSE, Command.REPRINT))
 all."""
 
 CARD_SHOWN: Final = frozenset(_ROWS)
-"""What is asked with the card at hand. A reversal may carry a card too, and whatever is wrong with that must not stop
-it."""
+"""What is asked with the card at hand; a reversal may carry a card too, and nothing wrong with that must stop it."""
 
 CODE_NEEDED: Final = frozenset((Command.BALANCE, Command.SALE))
-"""Who takes value or learns of it proves to be the holder, on a card with an access code. Bringing value does not
-need it."""
+"""Who takes value or learns of it proves to be the holder, on a card with an access code; who brings it need not."""
 
 NOT_REVERSIBLE: Final = frozenset((Command.RELEASE, Command.REVERSE, Command.REPLACE, Command.CASH_OUT, Command.BLOCK))
 

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 
 class Account(IntEnum):
-    """The kind of an account; with a card and a unit, or a unit alone, it is the account. The numbers stand in the
-    database."""
+    """The kind of an account; with a card and a unit, or a unit alone, it is the account.
+
+    The numbers stand in the database.
+    """
 
     VALUE = 1
     OWED = 2

@@ -24,8 +24,7 @@ class Recorded(NamedTuple):
 
 
 class Original(NamedTuple):
-    """The authorization that a request refers to, or the tombstone under that name, with what was undone of it
-    since."""
+    """The authorization that a request refers to, with what was undone of it since, or the tombstone in its place."""
 
     name: Name
     tombstone: bool

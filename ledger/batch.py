@@ -11,8 +11,7 @@ from ledger.names import Name
 
 
 class Lookup(NamedTuple):
-    """What one request makes the database look up and lock; an original is given by name or by number, or not at
-    all."""
+    """What one request makes the database look up and lock; an original, if any, is given by name or by number."""
 
     name: Name
     token: bytes | None

@@ -25,8 +25,7 @@ class Number(NamedTuple):
 
 
 class Card(NamedTuple):
-    """A card under its lock; `valid_until` is its last good local day, `loads_today` counts on the booked day
-    `loads_on`."""
+    """A card under its lock; `valid_until` is its last local day, `loads_today` counts on the booked day `loads_on`."""
 
     id: int
     programme: int

@@ -31,8 +31,7 @@ def luhn_digit(digits: str) -> int:
 
 
 def authorization_number(date: dt.date, serial: int) -> int:
-    """The number of the authorization named on `date` with this serial of its month: month from January 2000, serial,
-    Luhn digit."""
+    """The 12 digits of an authorization: month of `date` counted from January 2000 as 001, serial in it, Luhn digit."""
     month = (date.year - 2000) * 12 + date.month
     digits = f"{month:03d}{serial:0{SERIAL_DIGITS}d}"
     return int(digits) * 10 + luhn_digit(digits)

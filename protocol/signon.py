@@ -42,7 +42,6 @@ PRIVATE_BYTES: Final = 32
 NAME_RANDOM_BYTES: Final = 10
 RANDOM_BYTES: Final = 16
 NO_SHARE: Final = bytes(32)
-NO_LAST_NAME: Final = (0, 0)
 
 _HELLO = Codec(HELLO)
 _IDENTITY = Codec(IDENTITY)

@@ -53,8 +53,7 @@ KEY_BYTES: Final = 32
 
 
 def demo_folder() -> Path:
-    """Where a demo lives that is not told: for root a folder that the database's own user can enter, else the user's
-    own."""
+    """Where a demo lives that is not told: in the user's own folders, for root where the database's user can enter."""
     if os.geteuid() == 0:
         return Path("/var/lib/authsrv-demo")
     data_home = os.environ.get("XDG_DATA_HOME")

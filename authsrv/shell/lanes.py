@@ -63,8 +63,7 @@ class Lanes:
         self._ends = [trio.open_memory_channel[Pending](ceil(waiting_max / lanes)) for _ in range(lanes)]
 
     def offer(self, pending: Pending) -> bool:
-        """Put a request into its lane; False where that is full or closed: overload is answered at once and records
-        nothing."""
+        """Put a request into its lane; False where that is full or closed."""
         ask = pending.ask
         place = int.from_bytes(ask.token[:2]) if ask.token is not None else ask.name.module
         try:

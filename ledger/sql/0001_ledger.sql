@@ -12,7 +12,8 @@
 -- a row that every batch updates would make all lanes wait for each other's commits. They are sums over postings, from the
 -- last closed day on. At least one side of a posting is the issuer's, so that one `card` column names the other side.
 --
--- Lock order everywhere: cards by id, accounts, tries by token; names last, by a sorted insert, then what hangs on them.
+-- Lock order everywhere: cards by id, tries of unknown cards by token, accounts, tries of known cards by token, budgets by
+-- module; names last, by a sorted insert, then what hangs on them. Accounts and known cards' tries stand under the cards' locks.
 --
 -- `@schema@` and `@switch_role@` are put in by the migration.
 
@@ -268,7 +269,7 @@ begin
     return true;
 end $$;
 
--- Makes every month that a name may carry from now until 40 days ahead; the switch calls it at its start and daily.
+-- Makes every month that a name may carry from now until 40 days ahead; the switch calls it at its start and hourly.
 create function make_months() returns integer
     language sql volatile security definer set search_path = @schema@, pg_temp as $$
     select count(*)::integer
