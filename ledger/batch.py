@@ -28,8 +28,8 @@ class Gathered:
     decided_at: dt.datetime
     local_at: dt.datetime
     booked_on: dt.date
-    serials: Sequence[int | None]  # a reserved authorization number for each request; None: no such month
-    tombstone_serials: Sequence[int | None]  # the same for each original's date
+    serials: Sequence[int | None]  # a reserved authorization number for each new request; None: no such month
+    tombstone_serials: Sequence[int | None]  # the same for each original that there is not
     recorded: Mapping[int, Recorded]
     originals: Mapping[int, Original]
     numbers: Mapping[bytes, Number]

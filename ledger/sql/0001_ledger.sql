@@ -425,11 +425,13 @@ begin
            lateral (select * from authorizations
                      where module = m and date = d and sequence = s and date between least_date and greatest_date offset 0) a;
 
-    -- Numbers are reserved before anything is decided; one that no authorization takes is a gap, and gaps mean nothing.
-    serials := reserve_numbers(array(select date from unnest(p_asked)));
-    if has_originals then
-        tombstone_serials := reserve_numbers(array(select original_date from unnest(p_asked)));
-    end if;
+    -- Numbers are reserved before anything is decided; one that no authorization takes is a gap, and gaps mean nothing. But a
+    -- month has only so many: what has a record takes none, lest a module that repeats without end use them up.
+    serials := reserve_numbers(array(
+        select case when known.ordinal is null then r.d end
+          from unnest(p_asked) with ordinality r(m, d, s, token, coded, om, od, os, number, ordinal)
+          left join unnest(recorded) known on known.ordinal = r.ordinal
+         order by r.ordinal));
 
     select array_agg((t, n.card, n.live, coalesce(y.failures, 0))::number_row)
       into numbers
@@ -470,6 +472,11 @@ begin
         if exists (select from unnest(originals) o where o.card is not null and not o.card = any (coalesce(ids, '{}'))) then
             raise exception 'an original arrived meanwhile' using errcode = 'serialization_failure';
         end if;
+        tombstone_serials := reserve_numbers(array(
+            select case when known.ordinal is null then r.od end
+              from unnest(p_asked) with ordinality r(m, d, s, token, coded, om, od, os, number, ordinal)
+              left join unnest(originals) known on known.ordinal = r.ordinal
+             order by r.ordinal));
     end if;
 
     select array_agg((b.module, b.count)::bad_cards_row) into budgets

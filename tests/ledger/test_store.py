@@ -57,11 +57,14 @@ def written(name: Name, **fields: Any) -> Authorization:
 
 
 def writing(*rows: Authorization) -> Callable[[Gathered], tuple[Gathered, Writes]]:
-    """A decision to record these rows under the numbers that were reserved, which answers what was gathered."""
+    """A decision to record these rows, whatever has a record, under the numbers that were reserved for the others.
+
+    It answers what was gathered.
+    """
 
     def decide(gathered: Gathered) -> tuple[Gathered, Writes]:
-        numbered = [row._replace(number=serial) for row, serial in zip(rows, gathered.serials, strict=True)]
-        return gathered, Writes(authorizations=numbered)  # type: ignore[arg-type]  # a test's months are made
+        pairs = zip(rows, gathered.serials, strict=True)
+        return gathered, Writes(authorizations=[row._replace(number=serial or row.number) for row, serial in pairs])
 
     return decide
 
@@ -125,6 +128,19 @@ class TestGather:
         assert found.originals[2] == original
         assert found.recorded.keys() == {0, 2}
         assert found.cards[FIRST].balances == Balances(1000, 0, 0)  # locked and read through its original alone
+
+    async def test_what_is_recorded_takes_no_number(self, door: Door, day: dt.date) -> None:
+        """A number is reserved for each new name, and for a tombstone where the original is not there."""
+        known, new = Name(MODULE, day, 1), [Name(MODULE, day, sequence) for sequence in (2, 3, 4)]
+        await write(door, written(known))
+        missing = Name(MODULE, day, 9)
+        found = await look(
+            door, asked(known), asked(new[0]), asked(new[1], original=known), asked(new[2], original=missing)
+        )
+        assert list(found.serials) == [None, *(authorization_number(day, serial) for serial in (2, 3, 4))]
+        assert list(found.tombstone_serials) == [None, None, None, authorization_number(day, 5)]
+        again = await look(door, *[asked(known)] * 3, asked(new[0]))
+        assert list(again.serials) == [None, None, None, authorization_number(day, 6)]
 
     async def test_what_an_undoing_undid_is_read_back(self, door: Door, day: dt.date) -> None:
         """An original that was itself an undoing names what it undid, and a reversal shows on what it reversed."""
