@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from authsrv.keys import KEY_BYTES
+from authsrv.shell.secret_file import sync_folder
 
 CREDENTIAL: Final = "authsrv.kek"
 VARIABLE: Final = "AUTHSRV_KEK"
@@ -121,11 +122,7 @@ def make_key_file(path: Path, key: bytes) -> None:
         out.write(key.hex() + "\n")
         out.flush()
         os.fsync(descriptor)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _credential(environment: Mapping[str, str]) -> Path | None:

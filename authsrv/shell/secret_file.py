@@ -24,7 +24,8 @@ class SecretFileError(Exception):
 class SecretFile:
     """The file while it is being written."""
 
-    def __init__(self, out: IO[str]) -> None:
+    def __init__(self, path: Path, out: IO[str]) -> None:
+        self._path = path
         self._out = out
         self.finished = False
 
@@ -36,7 +37,17 @@ class SecretFile:
         """Have it on the disk; what it tells of may be committed now, and not before."""
         self._out.flush()
         os.fsync(self._out.fileno())
+        sync_folder(self._path.parent)
         self.finished = True
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk: a file that is there under no name is lost."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -49,7 +60,7 @@ def new_secret_file(path: Path) -> Iterator[SecretFile]:
     except OSError as error:
         raise SecretFileError(f"the file {path} cannot be made: {error.strerror}") from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        file = SecretFile(out)
+        file = SecretFile(path, out)
         try:
             yield file
         except InDoubt:

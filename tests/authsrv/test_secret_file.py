@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,15 @@ def test_it_is_ours_alone_from_its_first_moment(tmp_path: Path) -> None:
         file.write("keys")
         file.finish()
         assert (tmp_path / "kit").read_text() == "keys"
+
+
+def test_it_is_on_the_disk_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finished, the file is written through, and then the folder that names it."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    with new_secret_file(tmp_path / "kit") as file:
+        file.finish()
+        assert synced == [(tmp_path / "kit").stat().st_ino, tmp_path.stat().st_ino]
 
 
 @pytest.mark.parametrize(
