@@ -245,10 +245,8 @@ async def list_modules(settings: Settings) -> Report:
 
 
 async def _currency(connection: Connection) -> tuple[int, int]:
-    row = await connection.fetchrow("select currency, exponent from issuer")
-    if row is None:
-        raise EnrolmentError("this database has no issuer; make one with `authsrv db init --issuer NAME`")
-    return row["currency"], row["exponent"]
+    issuer = await enrolment.issuer_row(connection)
+    return issuer["currency"], issuer["exponent"]
 
 
 # Cards

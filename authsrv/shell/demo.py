@@ -29,6 +29,7 @@ from authsrv.shell.enrolment import (
     enroll_modules,
     init_keys,
     issue_cards,
+    issuer_row,
     load_ring,
 )
 from authsrv.shell.key_file import default_file, make_key_file, read_key_file
@@ -151,9 +152,7 @@ async def _found(connection: Connection, kek: bytes) -> None:
 
 async def _furnish(connection: Connection, kek: bytes, address: Address, kit_file: Path) -> None:
     """Enrol new tills and issue new cards, and write both into a new kit file."""
-    issuer = await connection.fetchrow("select currency, exponent from issuer")
-    if issuer is None:
-        raise EnrolmentError("the demo's issuer is gone")
+    issuer = await issuer_row(connection)
     last = await connection.fetchval("select coalesce(max(number), 1000) from modules")
     modules = [(last + 1 + place, BRANCHES[place % len(BRANCHES)][0], f"Till {place + 1}") for place in range(TILLS)]
     identities = await enroll_modules(connection, kek, modules, random=secrets.token_bytes)

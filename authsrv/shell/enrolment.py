@@ -125,6 +125,14 @@ async def create_issuer(connection: Connection, number: int, name: str, *, zone:
         )
 
 
+async def issuer_row(connection: Connection) -> asyncpg.Record:
+    """Whose schema this is; raises `EnrolmentError` where nobody has said it."""
+    row = await connection.fetchrow("select * from issuer")
+    if row is None:
+        raise EnrolmentError("this database has no issuer; make one with `authsrv db init --issuer NAME`")
+    return row
+
+
 async def add_branch(connection: Connection, number: int, name: str) -> None:
     """Add a place of sale. Raises `EnrolmentError` where the number is taken."""
     if not 1 <= number < 2**31:
@@ -155,7 +163,7 @@ async def init_keys(connection: Connection, kek: bytes, random: Random) -> None:
 
     Raises `EnrolmentError` where they exist: what is stored under them would be lost under others.
     """
-    group = await _group(connection)
+    group = (await issuer_row(connection))["group_number"]
     owners = [(purpose, 0, KEY_BYTES) for purpose in ISSUER_PURPOSES]
     owners.append((Purpose.GROUP, group, GROUP_KEY_BYTES))
     if await connection.fetchval("select exists (select from keys)"):
@@ -177,10 +185,8 @@ async def load_ring(connection: Connection, kek: bytes) -> KeyRing:
 
     Raises `KeyFault` for another key-encryption key, or where none are made.
     """
-    issuer = await connection.fetchval("select number from issuer")
-    if issuer is None:
-        raise EnrolmentError("this database has no issuer; make one with `authsrv db init`")
-    return open_ring(issuer, await connection.fetch("select * from keys"), kek)
+    issuer = await issuer_row(connection)
+    return open_ring(issuer["number"], await connection.fetch("select * from keys"), kek)
 
 
 def open_ring(issuer: int, rows: Iterable[asyncpg.Record], kek: bytes) -> KeyRing:
@@ -198,20 +204,13 @@ def wrapped_key(row: asyncpg.Record) -> WrappedKey:
 
 async def group_key(connection: Connection, kek: bytes) -> tuple[int, bytes]:
     """The issuer's group number and the group's newest key, 16 bytes."""
-    group = await _group(connection)
+    group: int = (await issuer_row(connection))["group_number"]
     row = await connection.fetchrow(
         "select * from keys where purpose = $1 and owner = $2 order by version desc limit 1", Purpose.GROUP.value, group
     )
     if row is None:
         raise KeyFault(f"the database holds no key of group {group}: make the issuer's keys with `authsrv keys init`")
     return group, unwrap(kek, wrapped_key(row))
-
-
-async def _group(connection: Connection) -> int:
-    group: int | None = await connection.fetchval("select group_number from issuer")
-    if group is None:
-        raise EnrolmentError("this database has no issuer; make one with `authsrv db init`")
-    return group
 
 
 # Modules

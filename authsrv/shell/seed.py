@@ -19,6 +19,7 @@ from authsrv.shell.enrolment import (
     add_branch,
     add_programme,
     enroll_modules,
+    issuer_row,
     tokens_and_verifiers,
 )
 from authsrv.shell.kit import Kit, KitCard
@@ -65,9 +66,7 @@ async def seed(
         EnrolmentError: where there is no issuer, or anything was set up already.
 
     """
-    issuer = await connection.fetchrow("select code, currency, exponent from issuer")
-    if issuer is None:
-        raise EnrolmentError("this database has no issuer; make one with `authsrv db init --issuer NAME`")
+    issuer = await issuer_row(connection)
     if await connection.fetchval(
         "select exists (select from branches union all select from programmes union all select from cards)"
     ):
