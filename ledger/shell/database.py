@@ -31,7 +31,7 @@ import trio
 from ledger.shell import embedded
 from ledger.shell.door import FOREIGN, translated
 from ledger.shell.errand import run_errand
-from ledger.shell.migrate import checked_identifier, owner_role, switch_role
+from ledger.shell.migrate import IDENTIFIER, checked_identifier, owner_role, switch_role
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -207,10 +207,10 @@ def _of_role(dsn: str) -> Database:
     role = unquote(urlsplit(dsn).username or "")
     schema, _, end = role.rpartition("_")
     match end:
-        case "owner":
-            return Database(checked_identifier(schema), owner=dsn, switch=None)
-        case "switch":
-            return Database(checked_identifier(schema), owner=None, switch=dsn)
+        case "owner" if IDENTIFIER.fullmatch(schema):
+            return Database(schema, owner=dsn, switch=None)
+        case "switch" if IDENTIFIER.fullmatch(schema):
+            return Database(schema, owner=None, switch=dsn)
         case _:
             raise DatabaseError(
                 f"the DSN's role is {role or 'not given'}; give one of the two that `authsrv db init` has made, "

@@ -181,6 +181,13 @@ class TestOpen:
             async with open_database(dsn=database.admin_dsn):
                 pass
 
+    @pytest.mark.parametrize("role", ["Corner-Shop_owner", "_switch", "1_owner"])
+    async def test_a_role_of_no_schema_is_refused(self, role: str) -> None:
+        """A role that ends like one of the two, and whose schema could have no such name, is neither."""
+        with pytest.raises(DatabaseError, match=f"role is {role}"):
+            async with open_database(dsn=f"postgresql://{role}:secret@localhost/authsrv"):
+                pass
+
     async def test_nothing_given(self) -> None:
         """Without folder and DSN the message names both."""
         with pytest.raises(DatabaseError, match=r"--data-dir .* --database"):
