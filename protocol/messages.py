@@ -14,7 +14,7 @@ from protocol.request import (
     identity_bytes,
     read_envelope,
 )
-from protocol.response import Response, Taken
+from protocol.response import Response, Taken, result_of
 
 __all__ = [
     "Envelope",
@@ -33,4 +33,5 @@ __all__ = [
     "decode_request",
     "identity_bytes",
     "read_envelope",
+    "result_of",
 ]

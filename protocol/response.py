@@ -20,6 +20,7 @@ RESULT_MAX: Final = 99
 _IN_REPLY_TO_BYTES: Final = 8
 _ANSWER = Codec(RESPONSE)
 _TOTALS_ANSWER = Codec(TOTALS_RESPONSE)
+_RESULT = slice(_ANSWER["result"].at - _IN_REPLY_TO_BYTES, _ANSWER["result"].end - _IN_REPLY_TO_BYTES)
 _SHAPED = frozenset(
     ("authorization", "switch_date", "switch_time", "valid_until", "last_date", "text")  # not bare numbers in a value
 )
@@ -141,6 +142,11 @@ class Response:
             totals=forms.read_pairs(raw) if codec is _TOTALS_ANSWER else (),
             text=_receipt(raw["text"], raw["text_length"]),
         )
+
+
+def result_of(answer: bytes) -> int:
+    """The result of a recorded answer, without reading the rest of it."""
+    return int.from_bytes(answer[_RESULT])
 
 
 # What goes to the wire as it stands.

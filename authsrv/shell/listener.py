@@ -26,7 +26,7 @@ from authsrv.shell.lanes import Lanes, Pending
 from authsrv.shell.metrics import ANSWER_SECONDS, ANSWERS, CONNECTIONS, DROPPED, REQUESTS, SESSIONS, SIGN_ONS, SILENCES
 from authsrv.shell.reads import READ_COMMANDS, Reads
 from authsrv.shell.rules import Rules
-from protocol.messages import Envelope, date_number, read_envelope
+from protocol.messages import Envelope, date_number, read_envelope, result_of
 from protocol.numbers import Reason
 from protocol.switch import (
     ConnectionDropped,
@@ -46,7 +46,6 @@ READ_BYTES = 65_536
 OUTBOX_BYTES_MAX = 4 * 1024 * 1024
 HANDSHAKE_S = 10.0
 WRITE_S = 20.0
-_RESULT_AT = 16  # in a recorded answer
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
@@ -285,7 +284,7 @@ class _Connection:
             logger.error("an answer could not be written: %s", type(error).__name__)  # noqa: TRY400 - no locals
             self._whole.cancel()
             return
-        ANSWERS.labels(int.from_bytes(answer[_RESULT_AT : _RESULT_AT + 2])).inc()
+        ANSWERS.labels(result_of(answer)).inc()
         ANSWER_SECONDS.observe(trio.current_time() - received)
 
     def _silent(self, session: SwitchSession) -> None:

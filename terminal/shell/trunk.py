@@ -18,6 +18,7 @@ from typing import Final
 import trio
 
 from protocol.frame import SESSION
+from protocol.messages import result_of
 from protocol.module import (
     WELCOME_S,
     ConnectionDropped,
@@ -41,7 +42,6 @@ FLUSH_S: Final = 1.0
 UNUSED_S: Final = 60.0
 REPLIES_PER_SLOT: Final = 8
 SILENCES_MAX: Final = 2
-_RESULT: Final = slice(16, 18)  # in a recorded answer
 
 Dial = Callable[[], Awaitable[trio.abc.Stream]]
 """Opens a stream to the switch; raises OSError or a trio error if it cannot."""
@@ -60,7 +60,7 @@ class Reply:
 
     def give(self, answer: bytes) -> None:
         """Take an answer; one that is not final never replaces another."""
-        if self._answer is None or int.from_bytes(self._answer[_RESULT]) in NOT_FINAL:
+        if self._answer is None or result_of(self._answer) in NOT_FINAL:
             self._answer = answer
         self.wake()
 

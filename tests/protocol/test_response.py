@@ -14,6 +14,7 @@ from protocol.messages import (
     FormatError,
     Response,
     Taken,
+    result_of,
 )
 from protocol.numbers import CodePage, Command
 
@@ -82,6 +83,12 @@ def test_any_answer_goes_there_and_back(wanted: Response) -> None:
     answer = wanted.encode()
     assert len(answer) == 1400
     assert Response.decode(answer) == wanted
+
+
+def test_the_result_alone() -> None:
+    """It stands at bytes 16 and 17 of what is recorded: 24 and 25 of the answer, which begins with the counter."""
+    recorded = Response(result=51, reason=5102).encode()
+    assert (result_of(recorded), recorded[16:18]) == (51, bytes((0, 51)))
 
 
 def test_totals_answer() -> None:
