@@ -251,7 +251,8 @@ async def load(issuer: Issuer, amount: int) -> None:
             """insert into authorizations (
                       module, date, sequence, number, decided_at, booked_on, tombstone, command, result, reason,
                       branch, unit, card, requested, approved, cashier)
-               select 1001, current_date, 1, reserve_number(current_date), now(), current_date, false, 18, 0, 0,
+               select 1001, current_date, 1, (reserve_numbers(array[current_date]))[1], now(),
+                      current_date, false, 18, 0, 0,
                       1, 978, id, $1, $1, 0 from cards""",
             """insert into postings (
                       module, date, sequence, ordinal, debit, credit, unit, card, amount, decided_at, booked_on)
