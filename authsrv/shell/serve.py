@@ -10,6 +10,8 @@ import logging
 import resource
 import signal
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import trio
@@ -19,7 +21,7 @@ from authsrv.shell.lanes import Lanes
 from authsrv.shell.listener import Caps, Listener
 from authsrv.shell.reads import READERS, Reads
 from authsrv.shell.rules import Rules
-from authsrv.shell.settings import Settings
+from authsrv.shell.settings import Address, Settings
 from authsrv.shell.tls import tls_context
 from ledger.faults import LedgerFault
 from ledger.shell import store
@@ -71,8 +73,19 @@ async def run_switch(
         rules = Rules(kek)
         await rules.load(door)
         if service.metrics is not None:
-            start_http_server(service.metrics[1], service.metrics[0])
+            with _naming("--metrics", *service.metrics):
+                start_http_server(service.metrics[1], service.metrics[0])
         await _Process(service, door, rules).run(stop, task_status)
+
+
+@contextmanager
+def _naming(option: str, host: str, port: int) -> Iterator[None]:
+    """Put the address and the option that moves it into the error of one that cannot be listened on."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.strerror or error}, give another {option}"
+        raise OSError(error.errno, what, str(Address(host, port))) from None
 
 
 class _Process:
@@ -92,7 +105,8 @@ class _Process:
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[list[tuple[str, int]]]) -> None:
         service = self._service
-        listeners = await trio.open_tcp_listeners(service.port, host=service.host, backlog=BACKLOG)
+        with _naming("--listen", service.host, service.port):
+            listeners = await trio.open_tcp_listeners(service.port, host=service.host, backlog=BACKLOG)
         async with trio.open_nursery() as working:
             working.start_soon(self._settle)
             working.start_soon(self._rules.watch, self._door)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import socket
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,11 +112,12 @@ def test_the_first_issuer_of_the_readme(
     assert end == ["serve"]
     as_admin(issuer, "select issuer.set_issuer(1, 'Kafija SIA', 'Europe/Riga', 978, 'EUR', 2::smallint, 1)")
     (tmp_path / "loyalty").symlink_to(GIFT.parents[1])
+    (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
     for words in between:
         desk.ask(*words)
     assert as_admin(issuer, "select count(*) from issuer.cards") == 10
-    assert (tmp_path / "till.json").exists()
+    assert (tmp_path / "data" / "till.json").exists()
 
 
 def as_admin(issuer: Issuer, sql: str) -> Any:
@@ -442,6 +444,19 @@ def test_a_data_folder_is_all_that_is_needed(database_folder: Path) -> None:
     assert "bring it back" in desk.refused("keys", "init")
     assert not (folder / "kek").exists()
     assert not (folder / "postgres" / "postmaster.pid").exists()
+
+
+@pytest.mark.parametrize("option", ["--listen", "--metrics"])
+def test_a_port_that_is_taken_is_named_with_the_option_that_moves_it(
+    opened: Desk, issuer: Issuer, tmp_path: Path, option: str
+) -> None:
+    """Most of all the operator needs to know which port."""
+    del opened  # has made the keys
+    switch = Desk("--database", issuer.switch_dsn, "--key-file", str(tmp_path / "kek"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        complaint = switch.refused("serve", "--listen", "127.0.0.1:0", option, address)
+    assert complaint == f"authsrv: Address already in use, give another {option}: {address}\n"
 
 
 @pytest.mark.usefixtures("opened")
