@@ -91,7 +91,7 @@ async def demo(settings: Settings, *, once: bool) -> int:
                 await _as_owner(database.owner_dsn, lambda connection: _furnish(connection, kek, address, kit_file))
                 _say(f"Switch:   listening on {address}")
                 _say(f"Kit:      {kit_file} (keys of {TILLS} tills, {CARDS} cards with their access codes)\n")
-                result = await _play(kit_file)
+                result = await _play(kit_file, stop)
                 if not once and not stop.is_set():
                     _say(_BY_HAND.format(kit=kit_file, place="--database DSN" if dsn else f"--data-dir {folder}"))
                     await stop.wait()
@@ -170,13 +170,26 @@ def _new_card(*, coded: bool) -> tuple[str, str | None]:
     return number, f"{secrets.randbelow(10_000):04d}" if coded else None
 
 
-async def _play(kit_file: Path) -> int:
-    """Let the tills play their day. Their end of the pipe tells them when this process is gone, however it went."""
+async def _play(kit_file: Path, stop: trio.Event) -> int:
+    """Let the tills play their day, or as much of it as there is before `stop`.
+
+    Their end of the pipe tells them to end, also when this process is gone, however it went. They have a process group
+    of their own, so that a Ctrl-C comes to this process alone.
+    """
     tills = [sys.executable, "-m", "terminal", "play", "--end-with-input", "--kit", str(kit_file)]
-    run = partial(trio.run_process, tills, stdin=subprocess.PIPE, check=False)
+    run = partial(trio.run_process, tills, stdin=subprocess.PIPE, check=False, start_new_session=True)
     async with trio.open_nursery() as nursery:
         process: trio.Process = await nursery.start(run)
-        return await process.wait()
+
+        async def end_early() -> None:
+            await stop.wait()
+            if process.stdin is not None:
+                await process.stdin.aclose()
+
+        nursery.start_soon(end_early)
+        result = await process.wait()
+        nursery.cancel_scope.cancel()
+    return result
 
 
 def _say(text: str) -> None:

@@ -33,6 +33,7 @@ DECLINED: Final = 1
 MISTAKE: Final = 2
 NO_ANSWER: Final = 3
 READ_BYTES: Final = 4096
+AUTHORIZATION_DIGITS: Final = 12
 
 app = typer.Typer(
     name="authsrv-terminal",
@@ -187,7 +188,7 @@ def refund(context: Context, number: Number, amount: Amount, cashier: Cashier = 
 
     Example: authsrv-terminal --kit kit.json refund 323000000017 2.00
     """
-    _run(context, as_json, lambda module, kit: module.refund(number, _minor(amount, kit), cashier=cashier))
+    _run(context, as_json, lambda module, kit: module.refund(_number(number), _minor(amount, kit), cashier=cashier))
 
 
 @app.command()
@@ -196,7 +197,7 @@ def reverse(context: Context, number: Number, amount: Amount, cashier: Cashier =
 
     Example: authsrv-terminal --kit kit.json reverse 323000000017 12.50
     """
-    _run(context, as_json, lambda module, kit: module.reverse(number, _minor(amount, kit), cashier=cashier))
+    _run(context, as_json, lambda module, kit: module.reverse(_number(number), _minor(amount, kit), cashier=cashier))
 
 
 @app.command()
@@ -205,7 +206,7 @@ def reprint(context: Context, number: Number, cashier: Cashier = 0, as_json: Jso
 
     Example: authsrv-terminal --kit kit.json reprint 323000000017
     """
-    _run(context, as_json, lambda module, _: module.reprint(number, cashier=cashier))
+    _run(context, as_json, lambda module, _: module.reprint(_number(number), cashier=cashier))
 
 
 @app.command()
@@ -270,8 +271,19 @@ def _run(context: Context, as_json: bool, ask: Callable[[Module, Kit], Awaitable
 
 def _guarded(run: Callable[[], Awaitable[T]]) -> T:
     """Run it; a mistake or a missing answer ends the program with one line on standard error."""
+
+    async def alone() -> T:
+        """What a nursery wraps comes out as itself."""
+        try:
+            return await run()
+        except BaseExceptionGroup as group:
+            leaf: BaseException = group
+            while isinstance(leaf, BaseExceptionGroup) and len(leaf.exceptions) == 1:
+                leaf = leaf.exceptions[0]
+            raise leaf from None
+
     try:
-        return trio.run(run)
+        return trio.run(alone)
     except (KitError, DayError, SequenceError, ValueError, ssl.SSLError) as error:
         typer.echo(f"authsrv-terminal: {error}", err=True)
         raise typer.Exit(MISTAKE) from None
@@ -297,6 +309,12 @@ def _shape(answer: Answer, exponent: int) -> dict[str, object]:
         "available": written(answer.available_minor, exponent),
         "receipt": list(answer.lines),
     }
+
+
+def _number(text: str) -> str:
+    if not (len(text) == AUTHORIZATION_DIGITS and text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is not an authorization number; write its {AUTHORIZATION_DIGITS} digits")
+    return text
 
 
 def _minor(amount: str, kit: Kit) -> int:

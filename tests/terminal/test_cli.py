@@ -84,6 +84,7 @@ async def test_no_answer_is_told_with_the_reversal_s_receipt(switch, kit):
         (["--till", "9", "echo"], b"the kit has 2 modules"),
         (["sale", "1.00", "--card", "1", "--code", "12"], b"4 to 12 digits"),
         (["play", "--day", "/nowhere.toml"], b"cannot be read"),
+        (["reverse", "12345", "1.00"], b"write its 12 digits"),
     ],
 )
 async def test_mistakes_are_told_in_a_line(switch, kit, arguments, why):
@@ -106,6 +107,18 @@ async def test_play_ends_by_its_script(kit, tmp_path):
     assert (good.returncode, bad.returncode) == (0, 1)
     assert b"[1/1] Till 1: hello" in good.stdout
     assert b"Step 1 differs" in bad.stdout
+
+
+async def test_a_day_without_answers_ends_without_a_traceback(switch, kit, tmp_path):
+    """One line that names what is still open; a nursery around the tills does not hide what it was."""
+    switch.always = Deed.SILENCE
+    script = tmp_path / "day.toml"
+    step = '[[step]]\nsay = "s"\ntill = 1\ndo = "sale"\ncard = 1\namount = "1.00"\ndeadline_s = 0.2\n'
+    script.write_text('title = "T"\n' + step)
+    done = await run("play", "--kit", kit, "--day", script)
+    assert done.returncode == 3
+    assert b"no recorded answer yet" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 async def test_play_ends_with_its_input(switch, kit, tmp_path):
