@@ -25,7 +25,7 @@ from authsrv.fold import Fold, answer_all
 from authsrv.shell.metrics import BATCH_REQUESTS, BATCH_SECONDS, FAULTS
 from authsrv.shell.rules import Rules
 from ledger.batch import Gathered, Writes
-from ledger.faults import Conflict, InDoubt, NameTaken, Unavailable
+from ledger.faults import Conflict, InDoubt, LedgerFault, NameTaken, Unavailable
 from ledger.shell.door import Connection, Door
 from ledger.shell.store import transact
 from protocol.numbers import Reason
@@ -171,7 +171,10 @@ class Lanes:
 
     def _note(self, fault: Exception, batch: list[Pending]) -> None:
         FAULTS.labels(type(fault).__name__).inc()
-        logger.warning("a batch of %d did not settle: %s", len(batch), type(fault).__name__)
+        what = (
+            f": {fault}" if isinstance(fault, LedgerFault) else ""
+        )  # others' words could hold what must not be logged
+        logger.warning("a batch of %d did not settle: %s%s", len(batch), type(fault).__name__, what)
 
 
 async def _rest(seconds: float) -> float:

@@ -36,10 +36,13 @@ def results(answers: list[bytes | None]) -> list[int | None]:
 
 
 class TestSettle:
-    async def test_no_database(self, shop: Shop) -> None:
-        """Unavailable: each request is told 91, no database, and nothing is recorded; a copy later is decided."""
+    async def test_no_database(self, shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+        """Unavailable: each request is told 91, no database, and nothing is recorded; a copy later is decided.
+
+        The log has what the ledger says of it, so that an operator can tell a full disk from a stopped server."""
         asks, count = await sales(shop, 3), await recorded(shop)
-        answers = await through(shop, FaultyDoor(shop, Unavailable())).settle(asks)
+        answers = await through(shop, FaultyDoor(shop, Unavailable("DiskFullError 53100"))).settle(asks)
+        assert "a batch of 3 did not settle: Unavailable: DiskFullError 53100" in caplog.text
         told = [Response.decode(answer) for answer in answers if answer is not None]
         assert [(answer.result, answer.reason) for answer in told] == [(91, Reason.NO_DATABASE)] * 3
         assert await recorded(shop) == count
