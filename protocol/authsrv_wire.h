@@ -453,7 +453,7 @@ _Static_assert(offsetof(struct authsrv_area_limit, limit) == 0, "area_limit.limi
 
 struct authsrv_response {
     uint8_t in_reply_to[8]; /* counter of the REQUEST that this answers; not part of the recorded answer */
-    uint8_t command[2]; /* echoed, as are the next four */
+    uint8_t command[2]; /* echoed, as are the next four; see below */
     uint8_t flags[2];
     uint8_t sequence[4];
     uint8_t date[4];
@@ -533,7 +533,7 @@ _Static_assert(offsetof(struct authsrv_response, text) == 232, "response.text");
 
 struct authsrv_response_totals {
     uint8_t in_reply_to[8]; /* counter of the REQUEST that this answers; not part of the recorded answer */
-    uint8_t command[2]; /* echoed, as are the next four */
+    uint8_t command[2]; /* echoed, as are the next four; see below */
     uint8_t flags[2];
     uint8_t sequence[4];
     uint8_t date[4];

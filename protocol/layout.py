@@ -147,7 +147,7 @@ def request(command: Command | None) -> Struct:
 
 _ANSWER_HEAD: Final[tuple[Any, ...]] = (
     "in_reply_to" / Int64ub * "counter of the REQUEST that this answers; not part of the recorded answer",
-    "command" / Int16ub * "echoed, as are the next four",
+    "command" / Int16ub * "echoed, as are the next four; see below",
     "flags" / Int16ub,
     "sequence" / Int32ub,
     "date" / Int32ub,
