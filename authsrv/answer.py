@@ -4,6 +4,7 @@ What must hold: an answer is a function of the request, the facts and the decisi
 is sent. What a card holds stands only on answers that were not refused for who is asking: a wrong code learns nothing.
 """
 
+import datetime as dt
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
@@ -88,21 +89,7 @@ def late_original(envelope: Envelope, issuer: Issuer, module: Module, tombstone:
     It is made from the tombstone and the echoed fields alone, so that all copies are one.
     """
     reason = Reason.REVERSED_BEFORE_ARRIVAL
-    moment = tombstone.local_at.replace(microsecond=0)
-    facts = ReceiptFacts(
-        merchant=issuer.name,
-        branch=module.branch_name,
-        module=module.number,
-        date=moment.date(),
-        time=moment.time(),
-        command=_COMMAND_KEYS.get(envelope.command, "unknown"),
-        result=reason.result,
-        reason=reason,
-        currency=issuer.code,
-        exponent=issuer.exponent,
-        authorization=f"{tombstone.number:012d}",
-    )
-    lines = render(facts, module.language, module.columns, module.code_page)
+    local, number = tombstone.local_at.replace(microsecond=0), f"{tombstone.number:012d}"
     return _response(
         replace(envelope, flags=envelope.flags & ~_FLAGS_OF_A_COPY),
         module,
@@ -110,10 +97,10 @@ def late_original(envelope: Envelope, issuer: Issuer, module: Module, tombstone:
         reason=reason,
         pages=1,
         page=1,
-        authorization=f"{tombstone.number:012d}",
-        switch_date=moment.date(),
-        switch_time=moment.time(),
-        text=encode(lines, module.code_page),
+        authorization=number,
+        switch_date=local.date(),
+        switch_time=local.time(),
+        text=_refusal(envelope, issuer, module, reason, local, number),
     )
 
 
@@ -124,21 +111,7 @@ def unrecorded(
 
     It has a receipt where the database told the `moment`.
     """
-    text = b""
-    if moment is not None:
-        facts = ReceiptFacts(
-            merchant=issuer.name,
-            branch=module.branch_name,
-            module=module.number,
-            date=moment.today,
-            time=moment.local.time(),
-            command=_COMMAND_KEYS.get(envelope.command, "unknown"),
-            result=reason.result,
-            reason=reason,
-            currency=issuer.code,
-            exponent=issuer.exponent,
-        )
-        text = encode(render(facts, module.language, module.columns, module.code_page), module.code_page)
+    text = b"" if moment is None else _refusal(envelope, issuer, module, reason, moment.local)
     return _response(envelope, module, result=reason.result, reason=reason, pages=1, page=1, text=text)
 
 
@@ -178,6 +151,26 @@ def _response(envelope: Envelope, module: Module, **fields: object) -> bytes:
         "columns": module.columns,
     }
     return Response(**echoed | fields).encode()  # type: ignore[arg-type]  # the fields of Response, checked by its constructor
+
+
+def _refusal(
+    envelope: Envelope, issuer: Issuer, module: Module, reason: Reason, local: dt.datetime, authorization: str = ""
+) -> bytes:
+    """The receipt that tells why, and nothing of what was asked: no card was looked at."""
+    facts = ReceiptFacts(
+        merchant=issuer.name,
+        branch=module.branch_name,
+        module=module.number,
+        date=local.date(),
+        time=local.time(),
+        command=_COMMAND_KEYS.get(envelope.command, "unknown"),
+        result=reason.result,
+        reason=reason,
+        currency=issuer.code,
+        exponent=issuer.exponent,
+        authorization=authorization,
+    )
+    return encode(render(facts, module.language, module.columns, module.code_page), module.code_page)
 
 
 def _lines(ask: Ask, facts: Facts, decision: Decision, number: int, told: Card | None) -> tuple[str, ...]:
