@@ -16,11 +16,9 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.cmac import CMAC
 
 from ledger.names import Name
-from protocol.crypto import expand
+from protocol.crypto import Cmac, expand
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -101,9 +99,7 @@ class KeyRing:
             if not versions:
                 raise KeyFault(f"the database holds no {purpose} key: make the issuer's keys with `authsrv keys init`")
             self._current[purpose] = max(versions)
-        self._macs = {
-            name: CMAC(AES(key)) for name, key in keys.items() if name[0] in (Purpose.TOKEN, Purpose.VERIFIER)
-        }
+        self._macs = {name: Cmac(key) for name, key in keys.items() if name[0] in (Purpose.TOKEN, Purpose.VERIFIER)}
         self._digests = {version: key for (purpose, version), key in keys.items() if purpose is Purpose.DIGEST}
         self._records = {version: AESGCM(key) for (purpose, version), key in keys.items() if purpose is Purpose.RECORD}
 
@@ -163,9 +159,7 @@ class KeyRing:
         return value
 
     def _mac(self, purpose: Purpose, version: int, message: bytes) -> bytes:
-        mac = self._macs[purpose, version].copy()
-        mac.update(message)
-        return mac.finalize()
+        return self._macs[purpose, version].tag(message)
 
 
 def _place(name: Name, page: int) -> bytes:

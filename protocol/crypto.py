@@ -1,6 +1,6 @@
 """The few pieces of cryptography that the wire is made of, under the names that `WIRE.md` uses.
 
-They are thin on purpose: each is one call of a kept library, in the one form that the wire needs, so that the public
+They are thin on purpose: each is one call of a kept library, in the one form that the wire and the stored tokens need, so that the public
 vectors of NIST and the RFCs can be run through exactly what runs in a session. What fails to verify raises
 `ForgeryError`, which says nothing about why.
 """
@@ -42,13 +42,6 @@ def mac(key: bytes, message: bytes) -> bytes:
     return hmac.digest(key, message, "sha256")[:16]
 
 
-def cmac(key: bytes, message: bytes) -> bytes:
-    """AES-CMAC (RFC 4493), 16 bytes."""
-    tag = CMAC(AES(key))
-    tag.update(message)
-    return tag.finalize()
-
-
 def encrypt_block(key: bytes, block: bytes) -> bytes:
     """AES over one block of 16 bytes."""
     return _block_ciphers(key)[0].update(block)
@@ -64,6 +57,19 @@ def _block_ciphers(key: bytes) -> tuple[CipherContext, CipherContext]:
     """The two directions of a key, made ready once, which costs more than a block; ECB keeps nothing between blocks."""
     cipher = Cipher(AES(key), ECB())  # noqa: S305 - one block, no mode is meant
     return cipher.encryptor(), cipher.decryptor()
+
+
+class Cmac:
+    """AES-CMAC (RFC 4493) under one key, made ready once; 16-byte tags."""
+
+    def __init__(self, key: bytes):
+        self._fresh = CMAC(AES(key))
+
+    def tag(self, message: bytes) -> bytes:
+        """The tag of a message."""
+        mac = self._fresh.copy()
+        mac.update(message)
+        return mac.finalize()
 
 
 class Gcm:
