@@ -1,8 +1,8 @@
 """The few pieces of cryptography that the wire is made of, under the names that `WIRE.md` uses.
 
-They are thin on purpose: each is one call of a kept library, in the one form that the wire and the stored tokens need, so that the public
-vectors of NIST and the RFCs can be run through exactly what runs in a session. What fails to verify raises
-`ForgeryError`, which says nothing about why.
+They are thin on purpose: each is one call of a kept library, in the one form that the wire and the stored tokens need,
+so that the public vectors of NIST and the RFCs can be run through exactly what runs in a session. What fails to verify
+raises `ForgeryError`, which says nothing about why.
 """
 
 import hmac
