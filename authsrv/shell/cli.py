@@ -28,7 +28,7 @@ from authsrv.shell.key_file import KeyFileError
 from authsrv.shell.logs import configure_logs
 from authsrv.shell.report import Report
 from authsrv.shell.secret_file import SecretFileError
-from authsrv.shell.settings import NAMES, Settings, SettingsError, load_settings
+from authsrv.shell.settings import DEFAULTS, NAMES, Settings, SettingsError, load_settings
 from ledger.faults import InDoubt, LedgerFault
 from ledger.shell.database import DatabaseError
 from ledger.shell.embedded import EmbeddedError
@@ -113,7 +113,7 @@ def command(
 
 
 def _setting(name: str) -> inspect.Parameter:
-    option = typer.Option(f"--{name.replace('_', '-')}", help=NAMES[name], show_default=False)
+    option = typer.Option(f"--{name.replace('_', '-')}", help=NAMES[name], show_default=DEFAULTS.get(name, False))
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
     )

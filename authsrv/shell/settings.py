@@ -123,6 +123,11 @@ class Settings(BaseSettings):
         return load_key(key_file=self.key_file, data_dir=self.data_dir)
 
 
+DEFAULTS: Final = {
+    field.alias or name: str(field.default)
+    for name, field in Settings.model_fields.items()
+    if field.default is not None
+}
 NAMES: Final = {field.alias or name: field.description or "" for name, field in Settings.model_fields.items()}
 
 

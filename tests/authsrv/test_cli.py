@@ -156,6 +156,13 @@ def test_every_setting_is_an_option_of_serve() -> None:
     assert {f"--{name.replace('_', '-')}" for name in NAMES} <= options
 
 
+def test_the_help_tells_what_is_so_without_a_setting() -> None:
+    """Most of all where the switch listens."""
+    shown = " ".join(CliRunner().invoke(app, ["serve", "--help"]).stdout.split())
+    assert "where modules connect, HOST:PORT [default: (127.0.0.1:7411)]" in shown
+    assert "key-value or json [default: (key-value)]" in shown
+
+
 def test_the_shapes_in_the_help_are_json() -> None:
     """Each documented shape parses, with the keys that the tests below find."""
     for path, command in COMMANDS.items():
