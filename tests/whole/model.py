@@ -90,7 +90,9 @@ class Model:
         entry = Entry(slip, self._no(Reason.NONE), self._card_of(slip))
         outcome = self._holder(slip) or self._decide(slip)
         card = self.cards.get(entry.card)
-        told = card.value if card is not None and outcome.result in TOLD else 0
+        good = outcome.result in (Result.APPROVED, Result.PARTLY)
+        proven = card is not None and (good or card.code is None or slip.code is not None)
+        told = card.value if card is not None and proven and outcome.result in TOLD else 0
         entry.outcome = Outcome(outcome.result, outcome.reason, outcome.approved, told)
         self.entries[slip.name] = entry
         return entry.outcome
