@@ -255,11 +255,11 @@ class TestCommit:
                 await self._commit_while(
                     owner, admin, lambda: admin.run(asking(f"select pg_cancel_backend(({IN_COMMIT}))")), held_up=False
                 )
-            assert await owner.run(asking("select count(*) from slow")) >= 1
+            assert await admin.run(asking("select count(*) from issuer.slow")) >= 1
         finally:
             await admin.run(doing("alter system reset synchronous_standby_names"))
             await admin.run(doing("select pg_reload_conf()"))
-            await until(owner, "select current_setting('synchronous_standby_names') = ''")
+            await until(admin, "select current_setting('synchronous_standby_names') = ''")
 
     @staticmethod
     async def _commit_while(
