@@ -92,6 +92,8 @@ class Generator:
             self._turn(max(0.0, until - (clock() - self.started)))
         if tick is not None:
             tick(now)
+        while coming and coming[0] <= duration_s:  # a turn that took too long must not turn a customer away
+            self._come(coming.popleft())
         self._asking = bool(self._queue)  # who has come is still served
         deadline = clock() + PATIENCE_S
         while (self._in_flight() or self._queue) and clock() < deadline:
