@@ -9,7 +9,7 @@ demo: $(VENV)/.installed   ## a day at the tills: database, switch, modules, rec
 	$(BIN)/authsrv demo
 
 test: $(VENV)/.installed   ## every test that needs wheels alone
-	$(BIN)/pytest -q -m "not system"
+	$(BIN)/pytest -q -m "not system" --numprocesses 3 --dist loadfile
 
 check: $(VENV)/.installed  ## types, lint, layers, generated files, and the tests that need Debian's tools
 	$(BIN)/ruff check .
