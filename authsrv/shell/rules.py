@@ -15,7 +15,6 @@ from authsrv.facts import Issuer, Module
 from authsrv.keys import KeyRing, Purpose, unwrap
 from authsrv.registry import Registry
 from authsrv.shell.enrolment import open_ring, wrapped_key
-from ledger.faults import LedgerFault
 from ledger.shell import store
 from ledger.shell.door import Door
 from loyalty.programme import Programme
@@ -53,55 +52,58 @@ class Rules:
         Raises KeyFault if a key does not open, ValueError if a programme cannot be read, and the faults of the ledger.
         """
         async with self._loading:
-            issuer, modules, keys, programmes = await door.run(store.rules)
-            ring = open_ring(issuer["number"], keys, self._kek)
-            groups: dict[int, bytes] = {}
-            roots: dict[int, dict[int, bytes]] = {}
-            for wrapped in sorted(map(wrapped_key, keys), key=lambda each: each.version):
-                if wrapped.purpose is Purpose.GROUP:
-                    groups[wrapped.owner] = unwrap(self._kek, wrapped)
-                elif wrapped.purpose is Purpose.MODULE:
-                    roots.setdefault(wrapped.owner, {})[wrapped.version] = unwrap(self._kek, wrapped)
-            registry = Registry(
-                version=issuer["registry"],
-                issuer=_issuer(issuer),
-                modules={row["number"]: _module(row) for row in modules},
-                programmes=_programmes(programmes),
-            )
-            records = {
-                row["number"]: ModuleRecord(
-                    row["number"],
-                    issuer["group_number"],
-                    {
-                        version: RootKey(Suite(row["suite"]), key)
-                        for version, key in roots.get(row["number"], {}).items()
-                    },
-                    row["revoked"],
-                )
-                for row in modules
-            }
-            # Not before all of it could be read.
-            self.ring, self.registry, self._groups, self._records = ring, registry, groups, records
+            await self._load(door)
         self._changed()
 
+    async def _load(self, door: Door) -> None:
+        issuer, modules, keys, programmes = await door.run(store.rules)
+        ring = open_ring(issuer["number"], keys, self._kek)
+        groups: dict[int, bytes] = {}
+        roots: dict[int, dict[int, bytes]] = {}
+        for wrapped in sorted(map(wrapped_key, keys), key=lambda each: each.version):
+            if wrapped.purpose is Purpose.GROUP:
+                groups[wrapped.owner] = unwrap(self._kek, wrapped)
+            elif wrapped.purpose is Purpose.MODULE:
+                roots.setdefault(wrapped.owner, {})[wrapped.version] = unwrap(self._kek, wrapped)
+        registry = Registry(
+            version=issuer["registry"],
+            issuer=_issuer(issuer),
+            modules={row["number"]: _module(row) for row in modules},
+            programmes=_programmes(programmes),
+        )
+        records = {
+            row["number"]: ModuleRecord(
+                row["number"],
+                issuer["group_number"],
+                {version: RootKey(Suite(row["suite"]), key) for version, key in roots.get(row["number"], {}).items()},
+                row["revoked"],
+            )
+            for row in modules
+        }
+        # Not before all of it could be read.
+        self.ring, self.registry, self._groups, self._records = ring, registry, groups, records
+
     async def renew(self, door: Door) -> bool:
-        """Load, if that can be done; whether it could. A row that cannot be read must not end a process that serves."""
+        """Load where the count has moved; whether what is held now is the newest that could be had.
+
+        A row that cannot be read must not end a process that serves.
+        """
         try:
-            await self.load(door)
+            async with self._loading:
+                if await door.run(store.registry_version) == self.registry.version:
+                    return True  # somebody else was asked first
+                await self._load(door)
+            self._changed()
         except Exception as fault:  # noqa: BLE001 - whatever is wrong with the rows: nobody decides by them
             logger.error("the rules could not be loaded: %s", type(fault).__name__)  # noqa: TRY400 - no locals in a trace
             return False
         return True
 
     async def watch(self, door: Door) -> None:
-        """Load whenever the count has moved, looked at every two seconds; a fault is tried again."""
+        """Renew every two seconds; a fault is tried again."""
         while True:
             await trio.sleep(WATCH_S)
-            try:
-                if await door.run(store.registry_version) != self.registry.version:
-                    await self.renew(door)
-            except LedgerFault as fault:
-                logger.warning("the rules could not be looked at: %s", type(fault).__name__)
+            await self.renew(door)
 
     def group_key(self, group: int) -> bytes | None:
         """The key that hides the module numbers of a group."""

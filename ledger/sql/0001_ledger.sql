@@ -234,6 +234,7 @@ create trigger append_only before update or delete on authorizations for each ro
 create trigger append_only before update or delete on pages          for each row execute function refuse_change();
 create trigger append_only before update or delete on postings       for each row execute function refuse_change();
 create trigger append_only before update or delete on undos          for each row execute function refuse_change();
+create trigger kept        before delete on modules for each row execute function refuse_change();  -- it is revoked instead
 create trigger not_emptied before truncate on authorizations for each statement execute function refuse_change();
 create trigger not_emptied before truncate on pages          for each statement execute function refuse_change();
 create trigger not_emptied before truncate on postings       for each statement execute function refuse_change();
