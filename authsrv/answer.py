@@ -41,7 +41,7 @@ def compose(
 
     """
     module, card = facts.module, decision.card or facts.card
-    told = card if card is not None and _may_be_told(card, facts, decision) else None
+    told = card if card is not None and _may_be_told(card, ask, facts, decision) else None
     paper: dict[str, object] = {}
     if ask.command is Command.REPRINT and decision.result in APPROVALS:
         originals = [Response.decode(page) for page in copy_of]
@@ -76,10 +76,14 @@ def compose(
     )
 
 
-def _may_be_told(card: Card, facts: Facts, decision: Decision) -> bool:
-    """Whether an answer says what a card holds: a decline only where its holder was proven, or need not be."""
+def _may_be_told(card: Card, ask: Ask, facts: Facts, decision: Decision) -> bool:
+    """Whether an answer says what a card holds: a decline only where its holder was proven, or need not be.
+
+    Reprinting needs no holder, nor does reversing what moved nothing: a sale that was refused for its code would else
+    tell by its reversal what it did not tell itself.
+    """
     if decision.result in APPROVALS:
-        return True
+        return ask.command is not Command.REPRINT and decision.reason is not Reason.NOTHING_MOVED
     return decision.result in _LIMITS and (facts.code is Code.RIGHT or card.verifier is None)
 
 

@@ -608,6 +608,29 @@ class TestAccessCode:
             assert (answer.balance, answer.available, answer.valid_until, answer.unit) == (0, 0, None, 0)
             assert b"43.21" not in answer.text
 
+    @pytest.mark.parametrize("code", [None, "9999"])
+    async def test_a_refused_holder_learns_nothing_by_undoing_or_reprinting(self, shop: Shop, code: str | None) -> None:
+        """Reversing or reprinting a sale that was refused for its code is approved, and tells as little as the sale."""
+        till, card = shop.till(1002), await active_card(shop, 5000, code=CODE)
+        refused = await till.sale(card, 100, code=code)
+        assert refused.result == Result.ACCESS_CODE
+        for answer in (
+            await till.reverse(name_of(refused), 100),
+            await till.ask(Command.REPRINT, original=name_of(refused)),
+        ):
+            assert answer.result == Result.APPROVED
+            assert (answer.balance, answer.available, answer.valid_until) == (0, 0, None)
+            assert b"50.00" not in answer.text
+
+    async def test_a_reprint_tells_what_was_printed_and_not_what_is_there_now(self, shop: Shop) -> None:
+        """Who sold to a card once does not read its later balances by reprinting, for which no holder is needed."""
+        till, card = shop.till(), await active_card(shop, 5000)
+        sold = await till.sale(card, 1250)
+        await till.sale(card, 150)
+        copy = await till.ask(Command.REPRINT, original=name_of(sold))
+        assert (copy.approved, copy.balance, copy.available) == (1250, 0, 0)
+        assert b"37.50" in copy.text
+
     async def test_the_budget_of_bad_cards(self, shop: Shop) -> None:
         """A module that has sent its number of bad cards gets 58 for every card that day; its reversals still work."""
         await shop.query("update modules set bad_cards_per_day = 3 where number = 1002")
