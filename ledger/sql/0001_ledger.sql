@@ -602,10 +602,17 @@ create function recorded_page(p_module bigint, p_date date, p_sequence bigint, p
      where not a.tombstone
 $$;
 
--- The last name of a module that this database knows: what a module that was reset asks for with `echo`.
+-- The name with the highest sequence of a module that this database knows: what a module that was reset asks for with `echo`.
+-- Not the one with the latest date: a clock that was ahead for a while leaves low numbers on later days. What was recorded
+-- together lies at most 36 days back and 2 ahead, so that these 39 days hold the highest; each is one look into the index.
 create function last_name(p_module bigint, out date date, out sequence bigint)
     language sql volatile security definer set search_path = @schema@, pg_temp as $$
-    select a.date, a.sequence from authorizations a where a.module = p_module order by a.date desc, a.sequence desc limit 1
+    select newest.date - back, n.sequence
+      from (select a.date from authorizations a where a.module = p_module order by a.date desc limit 1) newest,
+           generate_series(0, 38) back,
+           lateral (select a.sequence from authorizations a
+                     where a.module = p_module and a.date = newest.date - back order by a.sequence desc limit 1) n
+     order by n.sequence desc limit 1
 $$;
 
 -- ------------------------------------------------------------------------------------------------------- finance: the days

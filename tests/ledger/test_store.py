@@ -249,14 +249,18 @@ class TestTransact:
 
 class TestReads:
     async def test_last_name(self, door: Door, day: dt.date) -> None:
-        """The last name of a module by date, then by sequence; other modules' do not count."""
+        """The name with the highest sequence, whatever its date; other modules' do not count.
+
+        A module whose clock was two days ahead and then set back has its highest number on an earlier day; one whose
+        clock was then 36 days behind, 38 days earlier. That is as far as dates that are recorded together lie apart.
+        """
         assert await door.run(lambda connection: store.last_name(connection, MODULE)) is None
-        earlier = day - dt.timedelta(days=1)
-        await write(
-            door, *(written(Name(*name)) for name in ((MODULE, day, 9), (MODULE, day, 10), (MODULE, earlier, 99)))
-        )
+        ahead, behind = day + dt.timedelta(days=2), day - dt.timedelta(days=36)
+        await write(door, *(written(Name(*name)) for name in ((MODULE, ahead, 9), (MODULE, day, 10), (MODULE, day, 7))))
         await write(door, written(Name(MODULE + 1, day, 500)))
         assert await door.run(lambda connection: store.last_name(connection, MODULE)) == Name(MODULE, day, 10)
+        await write(door, written(Name(MODULE, behind, 11)))
+        assert await door.run(lambda connection: store.last_name(connection, MODULE)) == Name(MODULE, behind, 11)
 
     async def test_recorded_page(self, door: Door, day: dt.date) -> None:
         """A page is found by name and by number; a tombstone has none, an unknown name neither."""
