@@ -337,6 +337,7 @@ class TestHistory:
                     await refused(owner.execute(f"truncate {name}"), "AU002")
                     await refused(owner.execute(f"delete from {name}"), "AU002")
                     await refused(owner.execute(f"update {name} set sequence = sequence"), "AU002")
+            assert await contents(owner) == before
             await owner.execute("insert into modules (number, branch, name, suite) values (77, 1, 'till', 2)")
             await refused(owner.execute("delete from modules where number = 77"), "AU002")  # history names it
 
