@@ -153,3 +153,10 @@ def test_a_schema_can_stand_in_sql(wrong: str) -> None:
     """It is put into statements by name."""
     with pytest.raises(SettingsError, match="--schema"):
         load_settings({"schema": wrong})
+
+
+def test_the_sample_of_the_deployment_is_right() -> None:
+    """What `deploy/` gives an operator to start from loads as it stands."""
+    settings = load_settings({}, Path(__file__).parents[2] / "deploy" / "authsrv.toml")
+    assert str(settings.listen) == "0.0.0.0:7411"
+    assert settings.data_dir is None
