@@ -217,11 +217,13 @@ create table closed_days (
     closed_at timestamptz
 );
 
+-- What an issuer's account adds up to has no end, as a card's has: sums over cards are numeric, lest a few amounts near 2^63
+-- keep a day from being closed for ever.
 create table closing_balances (
     day     date     not null references closed_days,
     kind    smallint not null references account_kinds,
     unit    integer  not null,
-    balance bigint   not null,
+    balance numeric  not null,
     primary key (day, kind, unit)
 );
 
@@ -510,6 +512,9 @@ begin
                     where not exists (select from account_kinds known where known.kind = k.kind)) then
             raise exception 'a posting on an account that does not exist' using errcode = 'AU006';
         end if;
+        if exists (select from closed_days where day >= p_booked_on and closed_at is not null) then
+            raise exception 'a posting on a day that is closed' using errcode = 'AU007';
+        end if;
 
         -- Balances follow from the postings and from nothing else. An account that moves for the first time gets its row here.
         insert into accounts (card, kind, unit, balance, floor)
@@ -652,7 +657,7 @@ begin
         return false;
     end if;
     insert into closing_balances (day, kind, unit, balance)
-        select p_day, kind, unit, sum(balance)::bigint
+        select p_day, kind, unit, sum(balance)
           from (select c.kind, c.unit, c.balance from closing_balances c
                  where c.day = (select max(day) from closed_days where closed_at is not null and day < p_day)
                 union all
@@ -675,7 +680,7 @@ create view movements as
 
 -- The issuer's own accounts, from the last closed day on.
 create view issuer_balances as
-    select kind, unit, sum(balance)::bigint as balance
+    select kind, unit, sum(balance) as balance
       from (select kind, unit, balance from closing_balances
              where day = (select max(day) from closed_days where closed_at is not null)
             union all
@@ -686,7 +691,7 @@ create view issuer_balances as
 
 -- Every account kind's total by unit; a unit sums to zero or the books are wrong.
 create view trial_balance as
-    select k.name, t.unit, sum(t.balance)::bigint as balance
+    select k.name, t.unit, sum(t.balance) as balance
       from (select kind, unit, balance from accounts union all select kind, unit, balance from issuer_balances) t
       join account_kinds k using (kind)
      group by k.name, t.unit;

@@ -575,3 +575,35 @@ class TestDays:
             await refused(owner.execute("select close_day($1)", day - dt.timedelta(days=1)), "AU004")
 
         play(issuer, scene)
+
+    def test_a_closed_day_takes_no_posting(self, issuer: Any) -> None:
+        """Nobody books on a closed day or one before it, where no balance would count it: AU007; on the next, yes."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            yesterday = day - dt.timedelta(days=1)
+            await owner.execute("select mark_day($1)", yesterday)
+            await load(switch, 1, FIRST, 100, booked_on=yesterday)  # marked and not closed: who began before the mark
+            assert await owner.fetchval("select close_day($1)", yesterday) is True
+            before = await contents(owner)
+            for closed in (yesterday, yesterday - dt.timedelta(days=1)):
+                await refused(load(switch, 2, FIRST, 20, booked_on=closed), "AU007")
+            assert await contents(owner) == before
+            await load(switch, 2, FIRST, 3, booked_on=day)
+            assert await issuer_balances(owner) == {TENDER: -103}
+
+        play(issuer, scene)
+
+    def test_no_amount_is_too_large_to_close(self, issuer: Any) -> None:
+        """Two cards hold the most that a card can: the sum passes 2^63, and is told and closed all the same."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            yesterday = await today(owner) - dt.timedelta(days=1)
+            for sequence, card in enumerate((FIRST, SECOND), start=1):
+                await load(switch, sequence, card, 2**63 - 1, booked_on=yesterday)
+            await owner.execute("select mark_day($1)", yesterday)
+            assert await owner.fetchval("select close_day($1)", yesterday) is True
+            assert await issuer_balances(owner) == {TENDER: 2 - 2**64}
+            assert await owner.fetchval("select sum(balance) from trial_balance") == 0
+
+        play(issuer, scene)
