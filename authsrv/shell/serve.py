@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 BACKLOG = 1024
 MONTHS_S = 3600.0
 SPARE_CONNECTIONS = 2  # for the watcher and the months
+FILES_BESIDES = 128  # what a process opens besides the connections of modules: those to the database above all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +173,10 @@ async def serve(settings: Settings) -> None:
 
 
 def service_of(settings: Settings) -> Service:
-    """What the settings mean for a process. Raises SettingsError for certificates that cannot be used."""
+    """What the settings mean for this process, which is given room for its connections.
+
+    Raises SettingsError for certificates that cannot be used.
+    """
     return Service(
         host=settings.listen.host,
         port=settings.listen.port,
@@ -181,9 +185,26 @@ def service_of(settings: Settings) -> Service:
         batch_max=settings.batch_max,
         waiting_max=settings.waiting_max,
         drain_s=settings.drain_s,
-        caps=Caps(settings.connections_max, settings.sessions_max),
+        caps=Caps(_make_room(settings.connections_max), settings.sessions_max),
         metrics=(settings.metrics.host, settings.metrics.port) if settings.metrics else None,
     )
+
+
+def _make_room(connections_max: int) -> int:
+    """Let this process open the files that so many connections need; how many connections it has room for.
+
+    Without, whoever connects and says nothing could use up what the database is reached through.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections_max + FILES_BESIDES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return connections_max
+    room = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (room, hard))
+    taken = max(1, room - FILES_BESIDES)
+    if taken < connections_max:
+        logger.warning("this process may open %d files: it takes %d of %d connections", room, taken, connections_max)
+    return taken
 
 
 async def serve_until_signalled(
