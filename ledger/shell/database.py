@@ -23,7 +23,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 import asyncpg
 import trio
@@ -96,6 +96,7 @@ def create_issuer_database(
     `admin_dsn` is of a role that may create databases and roles. Without `passwords` new ones are made and set, also
     for roles that exist. Blocks and runs an event loop of its own. Raises the faults of `ledger.faults`.
     """
+    _parts(admin_dsn)
     passwords = passwords or Passwords.generated()
     try:
         run_errand(_create(admin_dsn, schema, checked_identifier(database), passwords))
@@ -204,7 +205,7 @@ def _write(file: Path, content: dict[str, str]) -> None:
 
 
 def _of_role(dsn: str) -> Database:
-    role = unquote(urlsplit(dsn).username or "")
+    role = unquote(_parts(dsn).username or "")
     schema, _, end = role.rpartition("_")
     match end:
         case "owner" if IDENTIFIER.fullmatch(schema):
@@ -218,9 +219,23 @@ def _of_role(dsn: str) -> Database:
             )
 
 
+def _parts(dsn: str) -> SplitResult:
+    """A DSN in its parts, whose ports are numbers; raises `DatabaseError`."""
+    try:
+        parts = urlsplit(dsn)
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{host}").port
+    except ValueError:  # its text quotes what it took for a port: a password with a slash in it, perhaps
+        raise DatabaseError(
+            "the DSN cannot be read; give postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE, "
+            "where a password's / is written %2F, its @ %40, its # %23 and its ? %3F"
+        ) from None
+    return parts
+
+
 def _dsn_as(dsn: str, role: str, password: str, database: str) -> str:
     """The same server, for another role and database."""
-    parts = urlsplit(dsn)
+    parts = _parts(dsn)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{role}:{quote(password, safe='')}@{host}", path=f"/{database}"))
 

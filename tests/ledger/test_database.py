@@ -188,6 +188,20 @@ class TestOpen:
             async with open_database(dsn=f"postgresql://{role}:secret@localhost/authsrv"):
                 pass
 
+    @pytest.mark.parametrize("create", [False, True])
+    @pytest.mark.parametrize("where", ["secret@[half", "x@localhost:secret", "secret/x@localhost"])
+    async def test_what_is_no_dsn_is_refused(self, where: str, create: bool) -> None:
+        """Without a word of it: a password stands in it, and a slash in one makes the rest of it look like a port."""
+        with pytest.raises(DatabaseError) as caught:
+            async with open_database(dsn=f"postgresql://issuer_owner:{where}/authsrv", create=create):
+                pass
+        assert "secret" not in str(caught.value)
+
+    async def test_several_hosts_are_taken(self) -> None:
+        """A DSN may name a server and its standby."""
+        async with open_database(dsn="postgresql://issuer_owner:x@one:5432,[::1]:5433/authsrv") as database:
+            assert database.schema == "issuer"
+
     async def test_nothing_given(self) -> None:
         """Without folder and DSN the message names both."""
         with pytest.raises(DatabaseError, match=r"--data-dir .* --database"):
