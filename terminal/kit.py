@@ -48,7 +48,7 @@ class Kit:
                 tuple(ModuleIdentity.from_json(each) for each in raw["modules"]),
                 tuple(KitCard(str(each["number"]), each["access_code"]) for each in raw["cards"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise KitError(f"this is no kit file: {type(error).__name__} while reading it") from None
 
     def till(self, place: int) -> ModuleIdentity:

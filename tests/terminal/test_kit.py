@@ -42,7 +42,18 @@ def test_a_place_that_is_not_there_is_refused(place):
         KIT.card(place)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps(RAW | {"modules": [{}]}), json.dumps(RAW | {"port": "x"})])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        json.dumps(RAW | {"modules": [{}]}),
+        json.dumps(RAW | {"port": "x"}),
+        json.dumps(RAW | {"port": float("inf")}),
+    ],
+)
 def test_what_is_no_kit_is_refused(text):
     """And nothing of it is shown."""
     with pytest.raises(KitError, match="no kit file"):
