@@ -92,7 +92,8 @@ class Model:
         card = self.cards.get(entry.card)
         good = outcome.result in (Result.APPROVED, Result.PARTLY)
         proven = card is not None and (good or card.code is None or slip.code is not None)
-        told = card.value if card is not None and proven and outcome.result in TOLD else 0
+        tells_nothing = slip.command is Command.REPRINT or outcome.reason is Reason.NOTHING_MOVED
+        told = card.value if card is not None and proven and not tells_nothing and outcome.result in TOLD else 0
         entry.outcome = Outcome(outcome.result, outcome.reason, outcome.approved, told)
         self.entries[slip.name] = entry
         return entry.outcome
