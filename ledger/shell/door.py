@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_MS = 1_500
 STATEMENT_TIMEOUT_MS = 5_000
+ANSWER_S = 8.0  # for every statement but COMMIT: a server that stands still cannot even say that it took too long
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
 DEAD_PEER_MS = 10_000
 SERVER_VERSION_MIN = 150_000
@@ -115,6 +116,9 @@ class Door:
             self._busy.add(connection)
             try:
                 return await work(connection)
+            except TimeoutError:
+                connection.terminate()  # whoever did not answer that will not answer a rollback
+                raise
             finally:
                 self._busy.discard(connection)
                 await self._give_back(connection)

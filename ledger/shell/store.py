@@ -21,7 +21,7 @@ from ledger.cards import Card, CardStatus, Number
 from ledger.faults import Unfit
 from ledger.names import Name
 from ledger.postings import Posting
-from ledger.shell.door import Connection, commit
+from ledger.shell.door import ANSWER_S, Connection, commit
 
 T = TypeVar("T")
 
@@ -41,15 +41,15 @@ def transact(
     """
 
     async def work(connection: Connection) -> T:
-        await connection.execute("begin")
-        row = await connection.fetchrow(_GATHER, list(map(_asked, lookups)))
+        await connection.execute("begin", timeout=ANSWER_S)
+        row = await connection.fetchrow(_GATHER, list(map(_asked, lookups)), timeout=ANSWER_S)
         if row is None:
             raise ValueError("gather returned no row")
         answers, writes = decide(gathered(row, lookups))
         if writes.authorizations:
-            await connection.execute(_RECORD, *_recorded(row, writes))
+            await connection.execute(_RECORD, *_recorded(row, writes), timeout=ANSWER_S)
         else:
-            await connection.execute(_CONFIRM_READ)
+            await connection.execute(_CONFIRM_READ, timeout=ANSWER_S)
         await commit(connection)
         return answers
 
@@ -178,7 +178,7 @@ def _authorization_row(row: Authorization) -> tuple[Any, ...]:
 
 async def last_name(connection: Connection, module: int) -> Name | None:
     """The last name that the database knows of a module, for `echo`; None where it knows none."""
-    row = await connection.fetchrow("select * from last_name($1)", module)
+    row = await connection.fetchrow("select * from last_name($1)", module, timeout=ANSWER_S)
     return None if row is None or row["date"] is None else Name(module, row["date"], row["sequence"])
 
 
@@ -189,11 +189,11 @@ async def recorded_page(
 
     A transaction of its own, whose COMMIT waits as a batch's does: what is visible may not be safe yet.
     """
-    await connection.execute("begin")
+    await connection.execute("begin", timeout=ANSWER_S)
     row = await connection.fetchrow(
-        "select * from recorded_page($1, $2, $3, $4, $5)", *(name or _NO_NAME), number, page
+        "select * from recorded_page($1, $2, $3, $4, $5)", *(name or _NO_NAME), number, page, timeout=ANSWER_S
     )
-    await connection.execute(_CONFIRM_READ)
+    await connection.execute(_CONFIRM_READ, timeout=ANSWER_S)
     await commit(connection)
     if row is None or row["answer"] is None:
         return None
@@ -202,7 +202,7 @@ async def recorded_page(
 
 async def make_months(connection: Connection) -> int:
     """Make the partitions that names may need from now on; how many were missing."""
-    made: int = await connection.fetchval("select make_months()")
+    made: int = await connection.fetchval("select make_months()", timeout=ANSWER_S)
     return made
 
 
@@ -211,12 +211,14 @@ async def rules(
 ) -> tuple[asyncpg.Record, list[asyncpg.Record], list[asyncpg.Record], list[asyncpg.Record]]:
     """The issuer with its count of changes, its modules, its keys and its programmes, all as of one moment."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        issuer = await connection.fetchrow("select * from switch_issuer")
+        issuer = await connection.fetchrow("select * from switch_issuer", timeout=ANSWER_S)
         if issuer is None:
             raise Unfit("the schema holds no issuer; run `authsrv db init --issuer NAME`")
-        modules = await connection.fetch("select * from switch_modules")
-        keys = await connection.fetch("select * from switch_keys")
-        programmes = await connection.fetch("select * from switch_programmes order by number, effective_from, version")
+        modules = await connection.fetch("select * from switch_modules", timeout=ANSWER_S)
+        keys = await connection.fetch("select * from switch_keys", timeout=ANSWER_S)
+        programmes = await connection.fetch(
+            "select * from switch_programmes order by number, effective_from, version", timeout=ANSWER_S
+        )
     return issuer, modules, keys, programmes
 
 
@@ -228,5 +230,5 @@ def document(row: asyncpg.Record) -> dict[str, Any]:
 
 async def registry_version(connection: Connection) -> int:
     """The count of changes of modules, keys and programmes."""
-    version: int = await connection.fetchval("select registry from switch_issuer")
+    version: int = await connection.fetchval("select registry from switch_issuer", timeout=ANSWER_S)
     return version

@@ -599,6 +599,29 @@ async def test_an_idle_session_is_closed(switch: Switch, mock_clock: MockClock) 
         assert await caller.wire.frame(FrameType.CLOSE, caller.session.id)
 
 
+async def test_a_database_that_stands_still_is_answered_91(
+    start: Start, line: Relay, mock_clock: MockClock, shop: Shop
+) -> None:
+    """One that takes a statement and says nothing for 8 s is given up; when it is back, so is the switch."""
+    switch = await start(line.dsn)
+    async with connect(switch.address) as wire:
+        caller = await wire.sign_on(shop, shop.identities[TILLS[0]])
+        assert (await caller.ask(Command.ACTIVATE, card=OTHER, amount=LOADED)).result == Result.APPROVED
+        line.hold()
+        sale = await caller.till.request(Command.SALE, card=OTHER, amount=SOLD)
+        counter = await caller.post(sale)
+        await line.held.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(9)
+        refused = Response.decode(await wire.answer(caller.session, counter))
+        assert (refused.result, refused.reason) == (91, Reason.NO_DATABASE)
+        line.let_go()
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(1)  # the lane rests a moment after a fault
+        assert Response.decode(await caller.send(replace(sale, flags=Flag.REPEAT))).approved == SOLD
+    assert await shop.balance(OTHER) == LOADED - SOLD
+
+
 async def test_a_renewed_session_drains(start: Start, line: Relay, mock_clock: MockClock, shop: Shop) -> None:
     """What is in flight in the old one is answered there while the new one works; 60 s later the old one is closed."""
     switch = await start(line.dsn)
