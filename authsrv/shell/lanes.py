@@ -37,6 +37,10 @@ BACK_OFF_S = 0.05
 BACK_OFF_MAX_S = 1.0
 
 
+class Overdue(Exception):
+    """A deadline passed while the batch waited for its locks: nothing was decided, run it again without who is late."""
+
+
 class StaleRules(Exception):
     """The rules in memory are older than the database's: nothing was decided, load them and run the batch again."""
 
@@ -101,7 +105,9 @@ class Lanes:
         while batch := self._timely(batch):
             try:
                 started = trio.current_time()
-                answers = await self._door.run(self._work([pending.ask for pending in batch]))
+                answers = await self._door.run(self._work(batch))
+            except Overdue:
+                continue
             except StaleRules:
                 attempts = attempts + 1 if await self._rules.renew(self._door) else ATTEMPTS_MAX
             except (NameTaken, Conflict):
@@ -130,10 +136,14 @@ class Lanes:
                 batch = self._refuse(batch, Reason.NO_DATABASE)
                 back_off_s = await _rest(back_off_s)
 
-    def _work(self, asks: Sequence[Ask]) -> Callable[[Connection], Awaitable[list[bytes]]]:
+    def _work(self, batch: Sequence[Pending]) -> Callable[[Connection], Awaitable[list[bytes]]]:
         rules = self._rules
+        asks = [pending.ask for pending in batch]
+        earliest = min(pending.deadline for pending in batch)
 
         def decide(gathered: Gathered) -> tuple[list[bytes], Writes]:
+            if trio.current_time() >= earliest:
+                raise Overdue
             if gathered.registry != rules.registry.version:
                 raise StaleRules
             fold = Fold(gathered, rules.registry, rules.ring, secrets.token_bytes)
