@@ -98,6 +98,8 @@ class KeyRing:
             versions = [version for held, version in keys if held is purpose]
             if not versions:
                 raise KeyFault(f"the database holds no {purpose} key: make the issuer's keys with `authsrv keys init`")
+            if sorted(versions) != list(range(1, len(versions) + 1)):
+                raise KeyFault(f"the database holds the {purpose} keys {sorted(versions)}: one in between is missing")
             self._current[purpose] = max(versions)
         self._macs = {name: Cmac(key) for name, key in keys.items() if name[0] in (Purpose.TOKEN, Purpose.VERIFIER)}
         self._digests = {version: key for (purpose, version), key in keys.items() if purpose is Purpose.DIGEST}

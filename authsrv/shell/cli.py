@@ -10,6 +10,7 @@ Exit codes: 0 done, 1 refused or failed, with one line on stderr that says why, 
 import inspect
 import json
 import re
+import resource
 import secrets
 import sys
 from collections.abc import Callable, Iterator
@@ -488,4 +489,5 @@ def version(settings: Settings) -> Report:  # noqa: ARG001 - each command has th
 
 def main() -> None:
     """Run the command that the process was started with."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold keys
     app()

@@ -165,7 +165,6 @@ class _Process:
 
 async def serve(settings: Settings) -> None:
     """Serve as the settings say until SIGTERM or SIGINT; raises what `run_switch`, the database and the key file do."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold every key
     async with open_database(**settings.place) as database:
         await serve_until_signalled(
             service_of(settings), database.switch_dsn, database.schema, settings.key_encryption_key()
