@@ -6,7 +6,7 @@ The faults are those that a real door raises, from a door that wraps the real on
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 import trio
@@ -20,9 +20,15 @@ from protocol.messages import Response
 from protocol.numbers import Command, Reason, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from shop import Shop
+    from trio.testing import MockClock
 
     from authsrv.ask import Ask
+    from ledger.shell.door import Connection
+
+T = TypeVar("T")
 
 
 async def sales(shop: Shop, count: int = 1) -> list[Ask]:
@@ -111,6 +117,26 @@ class TestSettle:
         told = [Response.decode(answer) for answer in answers if answer is not None]
         assert [(answer.result, answer.reason) for answer in told] == [(91, Reason.TOO_LATE)] * 2
         assert await snapshot(shop) == before
+
+    async def test_late_behind_a_lock_is_not_decided(self, shop: Shop, mock_clock: MockClock) -> None:
+        """One whose deadline passes after its batch has begun is told 91; its neighbour is decided without it."""
+        late, timely = await sales(shop, 2)
+        count, told = await recorded(shop), {}
+
+        class Slow(FaultyDoor):
+            async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+                mock_clock.jump(10)
+                return await super().run(work)
+
+        def pending(ask: Ask, deadline_s: float) -> Pending:
+            deadline = trio.current_time() + deadline_s
+            return Pending(ask, deadline, lambda answer: told.__setitem__(ask.name, answer), lambda: None)
+
+        door = Slow(shop)
+        await through(shop, door).lanes.settle([pending(late, 5), pending(timely, 60)])
+        assert door.calls == 2
+        assert [Response.decode(told[ask.name]).reason for ask in (late, timely)] == [Reason.TOO_LATE, Reason.NONE]
+        assert await recorded(shop) == count + 1
 
     async def test_stale_rules_are_loaded_first(self, shop: Shop) -> None:
         """A change in the database holds for the next batch of a process that has not heard of it."""
