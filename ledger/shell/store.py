@@ -209,16 +209,19 @@ async def make_months(connection: Connection) -> int:
 async def rules(
     connection: Connection,
 ) -> tuple[asyncpg.Record, list[asyncpg.Record], list[asyncpg.Record], list[asyncpg.Record]]:
-    """The issuer with its count of changes, its modules, its keys and its programmes, all as of one moment."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        issuer = await connection.fetchrow("select * from switch_issuer", timeout=ANSWER_S)
-        if issuer is None:
-            raise Unfit("the schema holds no issuer; run `authsrv db init --issuer NAME`")
-        modules = await connection.fetch("select * from switch_modules", timeout=ANSWER_S)
-        keys = await connection.fetch("select * from switch_keys", timeout=ANSWER_S)
-        programmes = await connection.fetch(
-            "select * from switch_programmes order by number, effective_from, version", timeout=ANSWER_S
-        )
+    """The issuer with its count of changes, its modules, its keys and its programmes, all as of one moment.
+
+    It only reads, so the door's rollback ends its transaction.
+    """
+    await connection.execute("begin isolation level repeatable read, read only", timeout=ANSWER_S)
+    issuer = await connection.fetchrow("select * from switch_issuer", timeout=ANSWER_S)
+    if issuer is None:
+        raise Unfit("the schema holds no issuer; run `authsrv db init --issuer NAME`")
+    modules = await connection.fetch("select * from switch_modules", timeout=ANSWER_S)
+    keys = await connection.fetch("select * from switch_keys", timeout=ANSWER_S)
+    programmes = await connection.fetch(
+        "select * from switch_programmes order by number, effective_from, version", timeout=ANSWER_S
+    )
     return issuer, modules, keys, programmes
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 from back_office import new_card
 from shop import DESK, KEK, TILLS
 
@@ -13,11 +14,14 @@ from authsrv.keys import KeyFault
 from authsrv.shell import rules
 from authsrv.shell.rules import Rules
 from ledger.faults import Unavailable
+from ledger.shell.door import open_door
 from protocol.numbers import Suite
 from protocol.signon import RootKey
 
 if TYPE_CHECKING:
+    from relay import Relay
     from shop import Shop
+    from trio.testing import MockClock
 
 
 async def test_what_is_loaded(shop: Shop) -> None:
@@ -85,3 +89,28 @@ async def test_a_watcher_loads_what_changed(shop: Shop, monkeypatch: pytest.Monk
             await changed.wait()
             nursery.cancel_scope.cancel()
     assert shop.rules.registry.modules[1002].revoked
+
+
+async def test_a_database_that_stands_still_while_they_are_read(shop: Shop, line: Relay, mock_clock: MockClock) -> None:
+    """It is given up after 8 s and the old rules stay; when it answers again, the new ones are loaded."""
+    async with open_door(line.dsn, schema=shop.schema) as door, trio.open_nursery() as nursery:
+        rules = Rules(KEK)
+        await rules.load(door)
+        await shop.query("update modules set partial = false where number = 1001")
+        renewed: list[bool] = []
+
+        async def renew() -> None:
+            renewed.append(await rules.renew(door))
+
+        line.hold(b"begin isolation")
+        nursery.start_soon(renew)
+        await line.held.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(9)
+        while not renewed:
+            await trio.testing.wait_all_tasks_blocked()
+        assert renewed == [False]
+        assert rules.registry.modules[1001].partial
+        line.let_go()
+        assert await rules.renew(door)
+        assert not rules.registry.modules[1001].partial
