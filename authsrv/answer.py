@@ -17,7 +17,6 @@ from ledger.cards import Card
 from ledger.names import Name
 from protocol.messages import Envelope, FormatError, Response
 from protocol.numbers import OWN, Command, Flag, Reason, Result
-from receipts.code_pages import encode
 from receipts.facts import ReceiptFacts
 from receipts.pages import paginate
 from receipts.receipt import copied, render
@@ -50,7 +49,7 @@ def compose(
         text = copied(b"".join(original.text for original in originals), module.language, columns, code_page)
         paper = {"columns": columns, "code_page": code_page}
     else:
-        text = encode(_lines(ask, facts, decision, number, told), module.code_page)
+        text = _receipt(ask, facts, decision, number, told)
     texts = paginate(text) or (b"",)
     return tuple(
         _response(
@@ -174,10 +173,10 @@ def _refusal(
         exponent=issuer.exponent,
         authorization=authorization,
     )
-    return encode(render(facts, module.language, module.columns, module.code_page), module.code_page)
+    return render(facts, module.language, module.columns, module.code_page)
 
 
-def _lines(ask: Ask, facts: Facts, decision: Decision, number: int, told: Card | None) -> tuple[str, ...]:
+def _receipt(ask: Ask, facts: Facts, decision: Decision, number: int, told: Card | None) -> bytes:
     request = None if isinstance(ask.request, FormatError) else ask.request
     moment, module, issuer = facts.moment, facts.module, facts.issuer
     approved = decision.result in APPROVALS

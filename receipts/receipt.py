@@ -1,30 +1,42 @@
-"""Facts in, lines out: a receipt.
+"""Facts in, paper out: a receipt.
 
-Every answer of the switch carries one, so a receipt is not interpreted but assembled: for each language, width and code
-page the template is turned once into a list of steps with their labels written and measured; a receipt runs the steps
-of its outcome. A step whose value is "" adds no line, and a rule only comes between lines: never first, last or twice.
+Every answer of the switch carries one, so a receipt is not interpreted but assembled, in bytes of the printer's code
+page, where one sign is one byte. For each language, width and code page the template is turned once into sections of
+writers: lines in a row whose values many receipts share become one writer that keeps what it wrote, every other line is
+a form with a blank at its right. A line whose value is "" is no line, and a rule comes between sections that say
+something: never first, last or twice.
 """
 
-from collections.abc import Callable
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterable
+from functools import cache
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
 
 from receipts.catalogue import catalogue
 from receipts.code_pages import encode, transliterate
 from receipts.facts import ReceiptFacts
 from receipts.layout import centred, pair, wrap
 from receipts.template import Line, Outcome, Style, template
-from receipts.wording import Wording
+from receipts.wording import SHARED, Wording
 
 WIDTHS = (32, 42, 44, 48)
 
-_TEXTS_KEPT = 1024  # names and notes, broken into lines
+_KEPT = 4096  # by each writer
 
-_Value = Callable[[ReceiptFacts], str]
-_Step = Callable[[ReceiptFacts, list[str]], None]
+_Writer = Callable[[ReceiptFacts], bytes]
+_Section = tuple[_Writer, ...]
 
 
-def render(facts: ReceiptFacts, language: str = "en", columns: int = 42, code_page: int = 0) -> tuple[str, ...]:
-    """Write the receipt of what was decided, in signs that the code page has.
+class _Paper(NamedTuple):
+    """What is ready for one language, width and code page."""
+
+    sections: dict[Outcome, tuple[_Section, ...]]
+    rule: bytes
+
+
+def render(facts: ReceiptFacts, language: str = "en", columns: int = 42, code_page: int = 0) -> bytes:
+    """Write the receipt of what was decided, in bytes of the code page, a line feed after each line.
 
     Args:
         facts: what was asked and decided.
@@ -39,11 +51,13 @@ def render(facts: ReceiptFacts, language: str = "en", columns: int = 42, code_pa
         ValueError: a language, width or code page that is not known; never because of the facts.
 
     """
-    steps = _steps(language, columns, code_page)[template().outcome(facts.result)]
-    lines: list[str] = []
-    for step in steps:
-        step(facts, lines)
-    return tuple(lines)
+    paper = _paper(language, columns, code_page)
+    told = []
+    for section in paper.sections[template().outcome(facts.result)]:
+        lines = b"".join([write(facts) for write in section])
+        if lines:
+            told.append(lines)
+    return paper.rule.join(told)
 
 
 def copied(text: bytes, language: str, columns: int, code_page: int) -> bytes:
@@ -66,63 +80,74 @@ def _copy_mark(language: str, columns: int, code_page: int) -> bytes:
 
 
 @cache
-def _steps(language: str, columns: int, code_page: int) -> dict[Outcome, tuple[_Step, ...]]:
+def _paper(language: str, columns: int, code_page: int) -> _Paper:
     if columns not in WIDTHS:
         raise ValueError(f"no receipt is {columns} columns wide; known are {', '.join(map(str, WIDTHS))}")
-    wording = Wording(catalogue(language), code_page)
-    rule = "-" * columns
-    return {
-        outcome: (*(_step(line, wording, columns, rule) for line in lines), _end(rule))
-        for outcome, lines in template().receipts.items()
-    }
+    press = _Press(Wording(catalogue(language), code_page), columns, code_page)
+    return _Paper(
+        {outcome: press.sections(lines) for outcome, lines in template().receipts.items()},
+        encode(["-" * columns], code_page),
+    )
 
 
-def _step(line: Line, wording: Wording, columns: int, rule: str) -> _Step:
-    match line.style:
-        case Style.RULE:
-            return _rule(rule)
-        case Style.CENTRED:
-            return _words(wording.values[line.value], lambda text: centred(text, columns))
-        case Style.TEXT:
-            return _words(wording.values[line.value], lambda text: wrap(text, columns))
-        case Style.PAIR:
-            return _pair(wording.label(line.label), wording.values[line.value], columns)
+class _Press:
+    """Makes the writers of one paper."""
 
+    def __init__(self, wording: Wording, columns: int, code_page: int) -> None:
+        self._wording = wording
+        self._columns = columns
+        self._code_page = code_page
 
-def _rule(rule: str) -> _Step:
-    def step(_: ReceiptFacts, lines: list[str]) -> None:
-        if lines and lines[-1] is not rule:
-            lines.append(rule)
+    def sections(self, lines: Iterable[Line]) -> tuple[_Section, ...]:
+        """The sections of a receipt, which rules part."""
+        parts = groupby(lines, key=lambda line: line.style is Style.RULE)
+        return tuple(tuple(self._section(list(between))) for rule, between in parts if not rule)
 
-    return step
+    def _section(self, lines: list[Line]) -> Iterable[_Writer]:
+        for shared, run in groupby(lines, key=lambda line: line.value in SHARED):
+            if shared:
+                yield self._kept(list(run))
+            else:
+                yield from map(self._line, run)
 
+    def _kept(self, lines: list[Line]) -> _Writer:
+        """One writer for lines in a row that many receipts share."""
+        made_from = attrgetter(*dict.fromkeys(fact for line in lines for fact in SHARED[line.value]))
+        writers = [self._line(line) for line in lines]
+        kept: dict[object, bytes] = {}
 
-def _end(rule: str) -> _Step:
-    def step(_: ReceiptFacts, lines: list[str]) -> None:
-        if lines and lines[-1] is rule:
-            lines.pop()
+        def write(facts: ReceiptFacts) -> bytes:
+            key = made_from(facts)
+            written = kept.get(key)
+            if written is None:
+                if len(kept) >= _KEPT:
+                    kept.clear()
+                written = kept[key] = b"".join([write(facts) for write in writers])
+            return written
 
-    return step
+        return write
 
+    def _line(self, line: Line) -> _Writer:
+        value, columns, code_page = self._wording.values[line.value], self._columns, self._code_page
+        match line.style:
+            case Style.CENTRED:
+                return lambda facts: encode(centred(value(facts), columns), code_page)
+            case Style.TEXT:
+                return lambda facts: encode(wrap(value(facts), columns), code_page)
+            case Style.PAIR:
+                return self._pair(self._wording.label(line.label), value)
+            case Style.RULE:
+                raise ValueError("a rule is no line of a section")
 
-def _words(value: _Value, broken: Callable[[str], list[str]]) -> _Step:
-    kept = lru_cache(_TEXTS_KEPT)(broken)
+    def _pair(self, label: str, value: Callable[[ReceiptFacts], str]) -> _Writer:
+        columns, code_page = self._columns, self._code_page
+        room = columns - len(label)
+        form = encode([label], code_page)[:-1].replace(b"%", b"%%") + b"%%%db\n" % max(room, 0)
 
-    def step(facts: ReceiptFacts, lines: list[str]) -> None:
-        lines += kept(value(facts))
+        def write(facts: ReceiptFacts) -> bytes:
+            text = value(facts)
+            if len(text) < room and text.isascii():
+                return form % text.encode("ascii") if text else b""
+            return encode(pair(label, text, columns), code_page)
 
-    return step
-
-
-def _pair(label: str, value: _Value, columns: int) -> _Step:
-    room = columns - len(label)
-
-    def step(facts: ReceiptFacts, lines: list[str]) -> None:
-        text = value(facts)
-        if len(text) < room:
-            if text:
-                lines.append(label + text.rjust(room))
-        else:
-            lines += pair(label, text, columns)
-
-    return step
+        return write

@@ -9,8 +9,9 @@ mistaken. They are grouped and pointed as CLDR says for the language.
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import Final
 
 from babel.dates import format_date, format_time
 from babel.numbers import get_decimal_symbol, get_group_symbol
@@ -24,6 +25,24 @@ _SHOWN_DIGITS = 4
 _NAMES_KEPT = 4096
 _DAYS_KEPT = 128
 _SECONDS_KEPT = 1024
+_CURRENCIES_KEPT = 256
+_THOUSAND = 1000  # from here on the digits of an amount are grouped
+
+SHARED: Final[Mapping[str, tuple[str, ...]]] = {
+    "merchant": ("merchant",),
+    "branch": ("branch",),
+    "module": ("module",),
+    "moment": ("date", "time"),
+    "cashier": ("cashier",),
+    "command": ("command",),
+    "outcome": ("result",),
+    "note": ("result", "reason"),
+    "code": ("result", "reason"),
+    "programme": ("programme",),
+    "keyed": ("keyed",),
+    "valid_until": ("valid_until",),
+}
+"""The values that many receipts have in common, and the facts that each is made from: worth keeping once written."""
 
 
 class Wording:
@@ -84,8 +103,8 @@ class Wording:
             "available": lambda facts: "" if facts.available == facts.balance else money(facts.available, facts),
             "owed": lambda facts: money(facts.owed or None, facts),
             "valid_until": lambda facts: date(facts.valid_until) if facts.valid_until else "",
-            "authorization": lambda facts: name(facts.authorization),
-            "original": lambda facts: name(facts.original or ""),
+            "authorization": lambda facts: transliterate(facts.authorization, code_page),
+            "original": lambda facts: transliterate(facts.original, code_page) if facts.original else "",
             "cashier": lambda facts: str(facts.cashier) if facts.cashier else "",
             "till_receipt": lambda facts: transliterate(facts.till_receipt, code_page),
         }
@@ -102,14 +121,20 @@ def mask(card: str) -> str:
 
 
 def _money(decimal: str, group: str) -> Callable[[int | None, ReceiptFacts], str]:
+    @lru_cache(_CURRENCIES_KEPT)
+    def small(currency: str, exponent: int) -> str:
+        """How to write an amount that needs no grouping, from its whole units and the rest."""
+        fraction = f"{decimal}%0{exponent}d" if exponent else "%.0s"  # without minor units the rest is not written
+        return f"%d{fraction} {currency}"
+
     def money(minor: int | None, facts: ReceiptFacts) -> str:
         if minor is None:
             return ""
         exponent = facts.exponent
         whole, rest = divmod(abs(minor), 10**exponent)
-        digits = f"{whole:,}"
-        if whole >= 1000 and group != ",":
-            digits = digits.replace(",", group)
+        if whole < _THOUSAND and minor >= 0:
+            return small(facts.currency, exponent) % (whole, rest)
+        digits = f"{whole:,}".replace(",", group)
         sign = "-" if minor < 0 else ""
         fraction = f"{decimal}{rest:0{exponent}}" if exponent else ""
         return f"{sign}{digits}{fraction} {facts.currency}"
