@@ -8,7 +8,7 @@ Only what `layout.py` needs is understood (big-endian numbers, bytes, unnamed ze
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,9 @@ class Codec:
         self._names = tuple(field.name for field in self.fields if field.name)
         self._by_name = {field.name: field for field in self.fields if field.name}
         self._zeros: dict[str, Any] = {name: b"" if self._by_name[name].is_bytes else 0 for name in self._names}
-        self._sizes = tuple((field.name, field.size) for field in self._by_name.values() if field.is_bytes)
+        self._sized = tuple(
+            (place, field.name, field.size) for place, field in enumerate(self._by_name.values()) if field.is_bytes
+        )
         self._unused = tuple((field.at, field.end, bytes(field.size)) for field in self.fields if not field.name)
         if self._struct.size != self.size or len(self._by_name) != len(self._names):
             raise TypeError("a declaration whose names or sizes do not add up")
@@ -113,11 +115,20 @@ class Codec:
         row = {**self._zeros, **values}
         if len(row) != len(self._zeros):
             raise ValueError(f"not in this layout: {sorted(values.keys() - self._zeros.keys())}")
-        for name, size in self._sizes:
-            if len(row[name]) > size:
+        return self.pack_row(tuple(row.values()))
+
+    def pack_row(self, row: Sequence[int | bytes]) -> bytes:
+        """Write a value for each named field, in the layout's order.
+
+        Raises ValueError for a number outside its field, bytes longer than theirs, and a row of another length.
+        """
+        if len(row) != len(self._names):
+            raise ValueError(f"this layout has {len(self._names)} fields, not {len(row)}")
+        for place, name, size in self._sized:
+            if len(row[place]) > size:  # type: ignore[arg-type]  # bytes stand where the layout has bytes
                 raise ValueError(f"{name} is longer than {size} bytes")
         try:
-            return self._struct.pack(*row.values())
+            return self._struct.pack(*row)
         except struct.error:
             raise ValueError("a number does not fit its field") from None
 

@@ -1,23 +1,29 @@
 """An answer as a frozen value, and the way between it and the 1,400 bytes that are recorded.
 
+A value here is a plain tuple: an answer is made for every request, and a frozen dataclass of thirty fields costs ten
+times as much to make.
+
 The counter that a frame carries before them belongs to the session, not to the answer: a repeat in another session gets
 the same bytes. A result or reason that this program does not know is kept as a number, because the switch may be newer
 than the module. None of the values appears in a repr or an error.
 """
 
 import datetime
-from dataclasses import dataclass
-from typing import Final, Self
+from itertools import chain
+from typing import Final, NamedTuple, Self
 
 from protocol import forms
 from protocol.codec import Codec, LayoutError
 from protocol.forms import FormatError
 from protocol.layout import RESPONSE, TOTALS_RESPONSE
-from protocol.numbers import OWN, CodePage, Command, Reason
+from protocol.numbers import OWN, CodePage, Command, Reason, TotalsKind
 
 RESULT_MAX: Final = 99
 
 _IN_REPLY_TO_BYTES: Final = 8
+_NO_COUNTER: Final = 0  # in_reply_to, which is no part of what is recorded
+_NO_TOTALS: Final = ((0, 0),) * len(TotalsKind)
+_TOTALS: Final = Command.TOTALS.value
 _ANSWER = Codec(RESPONSE)
 _TOTALS_ANSWER = Codec(TOTALS_RESPONSE)
 _RESULT = slice(_ANSWER["result"].at - _IN_REPLY_TO_BYTES, _ANSWER["result"].end - _IN_REPLY_TO_BYTES)
@@ -26,8 +32,7 @@ _SHAPED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What was taken from where, in minor units; vouchers in the order of the request."""
 
     points: int = 0
@@ -39,8 +44,7 @@ class Taken:
         return "<Taken>"
 
 
-@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
-class Response:
+class Response(NamedTuple):
     """One answer. Command, flags, sequence, date and module are echoed as they came, so they are bare numbers."""
 
     command: int = 0
@@ -81,27 +85,23 @@ class Response:
         """The recorded answer's 1,400 bytes; raises ValueError if a value does not fit its field."""
         if not 0 <= self.result <= RESULT_MAX or len(self.authorization) not in (0, forms.AUTHORIZATION_DIGITS):
             raise ValueError("a result has two digits, an authorization number twelve")
-        values: dict[str, int | bytes] = {name: getattr(self, name) for name in _PLAIN}
-        values |= {
-            "authorization": self.authorization.encode("ascii"),
-            "switch_date": forms.date_number(self.switch_date),
-            "switch_time": forms.time_number(self.switch_time),
-            "valid_until": forms.date_number(self.valid_until),
-            "issued_voucher_1": self.issued_vouchers[0].encode("ascii"),
-            "issued_voucher_2": self.issued_vouchers[1].encode("ascii"),
-            "text_length": len(self.text),
-            "last_date": forms.date_number(self.last_date),
-            "taken_points": self.taken.points,
-            "taken_stored_value": self.taken.stored_value,
-            "taken_credit": self.taken.credit,
-            "taken_voucher_1": self.taken.vouchers[0],
-            "taken_voucher_2": self.taken.vouchers[1],
-            "taken_voucher_3": self.taken.vouchers[2],
-            "text": self.text,
-        }
-        if self.totals:
-            values |= forms.pair_values(self.totals)
-        return _answer_codec(self.command).pack(values)[_IN_REPLY_TO_BYTES:]
+        taken = self.taken
+        row: tuple[int | bytes, ...] = (  # in the layout's order
+            *(_NO_COUNTER, self.command, self.flags, self.sequence, self.date, self.module),
+            *(self.result, self.reason, self.unit, self.pages, self.page),
+            self.authorization.encode("ascii"),
+            *(forms.date_number(self.switch_date), forms.time_number(self.switch_time)),
+            *(self.approved, self.still_due, self.balance, self.available),
+            *(self.discount, self.points_earned, self.points_balance, self.visits_left),
+            forms.date_number(self.valid_until),
+            *(self.issued_vouchers[0].encode("ascii"), self.issued_vouchers[1].encode("ascii")),
+            *(len(self.text), self.code_page, self.columns, self.last_sequence),
+            *(taken.points, taken.stored_value, taken.credit, *taken.vouchers),
+            forms.date_number(self.last_date),
+        )
+        if self.command == _TOTALS or self.totals:
+            row += tuple(chain.from_iterable(self.totals or _NO_TOTALS))
+        return _answer_codec(self.command).pack_row((*row, self.text))[_IN_REPLY_TO_BYTES:]
 
     @classmethod
     def decode(cls, answer: bytes) -> Self:
@@ -150,11 +150,11 @@ def result_of(answer: bytes) -> int:
 
 
 # What goes to the wire as it stands.
-_PLAIN: Final = tuple(name for name in Response.__slots__ if name in _ANSWER.names and name not in _SHAPED)
+_PLAIN: Final = tuple(name for name in Response._fields if name in _ANSWER.names and name not in _SHAPED)
 
 
 def _answer_codec(command: int) -> Codec:
-    return _TOTALS_ANSWER if command == Command.TOTALS else _ANSWER
+    return _TOTALS_ANSWER if command == _TOTALS else _ANSWER
 
 
 def _result(number: int) -> int:
