@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger.names import Name
-from protocol.crypto import Cmac, expand
+from protocol.crypto import Cmac, Mac, expand
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -102,7 +102,7 @@ class KeyRing:
                 raise KeyFault(f"the database holds the {purpose} keys {sorted(versions)}: one in between is missing")
             self._current[purpose] = max(versions)
         self._macs = {name: Cmac(key) for name, key in keys.items() if name[0] in (Purpose.TOKEN, Purpose.VERIFIER)}
-        self._digests = {version: key for (purpose, version), key in keys.items() if purpose is Purpose.DIGEST}
+        self._digests = {version: Mac(key) for (purpose, version), key in keys.items() if purpose is Purpose.DIGEST}
         self._records = {version: AESGCM(key) for (purpose, version), key in keys.items() if purpose is Purpose.RECORD}
 
     def __repr__(self) -> str:
@@ -133,8 +133,7 @@ class KeyRing:
 
     def digest(self, identity: bytes, version: int | None = None) -> bytes:
         """The keyed digest of a request's content, 16 bytes: HMAC-SHA-256 cut to half."""
-        key = self._digests[version or self._current[Purpose.DIGEST]]
-        return hmac.digest(key, identity, "sha256")[:DIGEST_BYTES]
+        return self._digests[version or self._current[Purpose.DIGEST]].tag(identity)
 
     def seal(self, name: Name, page: int, answer: bytes, nonce: bytes) -> bytes:
         """A recorded answer for the ledger: version, nonce, and the answer without its trailing zeros, sealed."""

@@ -4,11 +4,14 @@ from collections.abc import Iterator
 
 import cryptography_vectors
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol.crypto import (
     Cmac,
     ForgeryError,
     Gcm,
+    Mac,
     decrypt_block,
     encrypt_block,
     expand,
@@ -102,6 +105,14 @@ def test_block() -> None:
 def test_mac() -> None:
     """HMAC-SHA256 cut to 16 bytes: RFC 4231, case 5, which truncates so."""
     assert mac(b"\x0c" * 20, b"Test With Truncation").hex() == "a3b6167473100ee06e0c796c2955552b"
+
+
+@given(key=st.binary(max_size=100), message=st.binary(max_size=400))
+def test_a_ready_mac_is_the_same_mac(key: bytes, message: bytes) -> None:
+    """For keys of every length, those longer than a block of the hash too; and a second message is not the first's."""
+    ready = Mac(key)
+    assert ready.tag(message) == mac(key, message)
+    assert ready.tag(b"another" + message) == mac(key, b"another" + message)
 
 
 def test_x25519() -> None:
