@@ -5,7 +5,7 @@ answer is final and not recorded. What else is wrong with it is kept as a Format
 its record before anybody judges it again (law 1).
 """
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from authsrv.keys import KeyRing, Purpose
 from ledger.batch import Lookup
@@ -23,17 +23,19 @@ from protocol.messages import (
 from protocol.numbers import Command, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One request with a usable name."""
 
     name: Name
     envelope: Envelope
-    plain: bytes = field(repr=False)
+    plain: bytes
     request: Request | FormatError
-    token: bytes | None = field(repr=False)  # None: no card is named
+    token: bytes | None  # None: no card is named
     code_came: bool
-    code: str | None = field(repr=False)  # the digits; None where none came or the block was malformed
+    code: str | None  # the digits; None where none came or the block was malformed
+
+    def __repr__(self) -> str:
+        return f"<Ask {self.name}>"
 
     def lookup(self) -> Lookup:
         """What the database is to look up and lock for it."""
@@ -79,12 +81,11 @@ def open_ask(plain: bytes, module: int, access_code_key: bytes, ring: KeyRing) -
         return envelope, error.reason
     token = ring.token(envelope.card) if any(envelope.card) else None
     request = _decoded(plain)
-    came = isinstance(request, Request) and request.access_code_block is not None
+    block = None if isinstance(request, FormatError) else request.access_code_block
     code = None
-    if isinstance(request, Request) and request.access_code_block is not None:
-        code = access_code.decode(request.access_code_block, request.card, access_code_key)
-    name = Name(named.module, named.date, named.sequence)
-    return envelope, Ask(name, envelope, plain, request, token, came, code)
+    if block is not None and isinstance(request, Request):
+        code = access_code.decode(block, request.card, access_code_key)
+    return envelope, Ask(Name._make(named), envelope, plain, request, token, block is not None, code)
 
 
 def _decoded(plain: bytes) -> Request | FormatError:

@@ -107,6 +107,13 @@ class Codec:
                 raise LayoutError(f"an unused byte from {at} to {end - 1} is not zero")
         return dict(zip(self._names, self._struct.unpack(data), strict=True))
 
+    def unpack_row(self, data: bytes) -> tuple[Any, ...]:
+        """Read the values of exactly `size` bytes in the layout's order, whatever the unused bytes hold.
+
+        Raises struct.error on another length.
+        """
+        return self._struct.unpack(data)
+
     def pack(self, values: Mapping[str, int | bytes]) -> bytes:
         """Write values; a name that is left out is zero.
 

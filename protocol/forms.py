@@ -5,11 +5,14 @@ Each reader takes the raw value and the field's name, and raises FormatError wit
 
 import datetime
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from protocol.numbers import AMOUNT_END, Reason, TotalsKind
 
 AUTHORIZATION_DIGITS: Final = 12
+_DAYS_KEPT: Final = 512
+_SECONDS_KEPT: Final = 1024
 
 _PAIRS = tuple((f"count_{kind.name.lower()}", f"sum_{kind.name.lower()}") for kind in TotalsKind)
 
@@ -23,6 +26,7 @@ class FormatError(ValueError):
         self.field = field
 
 
+@lru_cache(_DAYS_KEPT)  # few days are asked about, and each by many requests
 def calendar_date(yyyymmdd: int) -> datetime.date | None:
     """The date that a number spells, or None if there is no such day."""
     try:
@@ -82,10 +86,18 @@ def optional_date(number: int, field: str) -> datetime.date | None:
 
 def time(number: int, field: str) -> datetime.time:
     """A time of the day."""
+    found = _time_of_day(number)
+    if found is None:
+        raise FormatError(Reason.BAD_TIME, field)
+    return found
+
+
+@lru_cache(_SECONDS_KEPT)
+def _time_of_day(hhmmss: int) -> datetime.time | None:
     try:
-        return datetime.time(number // 10_000, number // 100 % 100, number % 100)
+        return datetime.time(hhmmss // 10_000, hhmmss // 100 % 100, hhmmss % 100)
     except ValueError:
-        raise FormatError(Reason.BAD_TIME, field) from None
+        return None
 
 
 def time_number(moment: datetime.time) -> int:

@@ -25,8 +25,7 @@ _SHOWN_DIGITS = 4
 _NAMES_KEPT = 4096
 _DAYS_KEPT = 128
 _SECONDS_KEPT = 1024
-_CURRENCIES_KEPT = 256
-_THOUSAND = 1000  # from here on the digits of an amount are grouped
+_AMOUNTS_KEPT = 4096
 
 SHARED: Final[Mapping[str, tuple[str, ...]]] = {
     "merchant": ("merchant",),
@@ -121,22 +120,17 @@ def mask(card: str) -> str:
 
 
 def _money(decimal: str, group: str) -> Callable[[int | None, ReceiptFacts], str]:
-    @lru_cache(_CURRENCIES_KEPT)
-    def small(currency: str, exponent: int) -> str:
-        """How to write an amount that needs no grouping, from its whole units and the rest."""
-        fraction = f"{decimal}%0{exponent}d" if exponent else "%.0s"  # without minor units the rest is not written
-        return f"%d{fraction} {currency}"
-
-    def money(minor: int | None, facts: ReceiptFacts) -> str:
-        if minor is None:
-            return ""
-        exponent = facts.exponent
+    @lru_cache(_AMOUNTS_KEPT)  # what was asked is most often what was approved
+    def written(minor: int, exponent: int, currency: str) -> str:
         whole, rest = divmod(abs(minor), 10**exponent)
-        if whole < _THOUSAND and minor >= 0:
-            return small(facts.currency, exponent) % (whole, rest)
-        digits = f"{whole:,}".replace(",", group)
+        digits = f"{whole:,}"
+        if whole >= 1000 and group != ",":
+            digits = digits.replace(",", group)
         sign = "-" if minor < 0 else ""
         fraction = f"{decimal}{rest:0{exponent}}" if exponent else ""
-        return f"{sign}{digits}{fraction} {facts.currency}"
+        return f"{sign}{digits}{fraction} {currency}"
+
+    def money(minor: int | None, facts: ReceiptFacts) -> str:
+        return "" if minor is None else written(minor, facts.exponent, facts.currency)
 
     return money
