@@ -175,7 +175,7 @@ def _sale(request: Request, facts: Facts, card: Card, programme: Programme) -> D
 
 
 def _moved(card: Card, postings: tuple[Posting, ...], *, approved: int, undos: tuple[Undo, ...] = ()) -> Decision:
-    after = card._replace(balances=apply(card.balances, postings))
+    after = Card(*card[:-1], apply(card.balances, postings))  # twice as fast as _replace, and on every sale's way
     return Decision(Result.APPROVED, approved=approved, postings=postings, card=after, undos=undos)
 
 

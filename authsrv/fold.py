@@ -7,7 +7,7 @@ was undone, the module's budget, the names themselves, tombstones included.
 Nothing here touches the database: `gathered` was read before, `Writes` is written after, the caller brings randomness.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from authsrv.answer import compose, late_original, unrecorded
 from authsrv.ask import Ask, same_content
@@ -24,6 +24,7 @@ from protocol.messages import Request
 from protocol.numbers import Command, Reason
 
 _UNKNOWN = Number(card=None, live=True, failures=0)
+_NONCES_DRAWN = 32  # at a time: drawing costs more than what is drawn
 
 
 class Fold:
@@ -35,13 +36,15 @@ class Fold:
         self._gathered = gathered
         self._registry = registry
         self._ring = ring
-        self._random = random
+        self._nonces = _nonces(random)
         self._moment = Moment(gathered.decided_at, gathered.local_at.replace(microsecond=0), gathered.booked_on)
         self._numbers: dict[bytes, Number] = dict(gathered.numbers)
         self._cards: dict[int, Card] = dict(gathered.cards)
         self._bad_cards: dict[int, int] = dict(gathered.bad_cards)
         self._originals: dict[Name, Original] = {original.name: original for original in gathered.originals.values()}
         self._decided: dict[Name, Authorization] = {}
+        self._programmes: dict[int, Programme | None] = {}  # in force today
+        self._token_key, self._digest_key = ring.current(Purpose.TOKEN), ring.current(Purpose.DIGEST)
 
     def answer(self, place: int, ask: Ask) -> bytes:
         """The answer to the request at `place` of the batch, page 1, 1,400 bytes."""
@@ -86,7 +89,7 @@ class Fold:
         number = self._numbers.get(token, _UNKNOWN) if token is not None else None
         card_id = original.card if original is not None else number.card if number is not None else None
         card = self._cards.get(card_id) if card_id is not None else None
-        programme = self._registry.programme(card.programme, self._moment.today) if card is not None else None
+        programme = self._programme(card.programme) if card is not None else None
         return Facts(
             moment=self._moment,
             issuer=self._registry.issuer,
@@ -98,6 +101,11 @@ class Fold:
             code=self._code(ask, number, programme),
             bad_cards=self._bad_cards.get(ask.name.module, 0),
         )
+
+    def _programme(self, number: int) -> Programme | None:
+        if number not in self._programmes:
+            self._programmes[number] = self._registry.programme(number, self._moment.today)
+        return self._programmes[number]
 
     def _original(self, place: int, ask: Ask) -> Original | None:
         found = self._gathered.originals.get(place)
@@ -166,17 +174,16 @@ class Fold:
         """Write the outcome under its name, keep it for the rest of the batch, and give its first page."""
         request = ask.request if isinstance(ask.request, Request) else None
         copy_of: tuple[bytes, ...] = ()
-        if ask.command is Command.REPRINT and facts.original is not None:
+        if facts.original is not None and ask.command is Command.REPRINT:
             copy_of = tuple(
                 self._ring.open(facts.original.name, page, sealed)
                 for page, sealed in enumerate(facts.original.answers, start=1)
             )
         pages = compose(ask, facts, decision, serial, copy_of)
         sealed = tuple(
-            self._ring.seal(ask.name, place, page, self._random(NONCE_BYTES))
-            for place, page in enumerate(pages, start=1)
+            [self._ring.seal(ask.name, place, page, next(self._nonces)) for place, page in enumerate(pages, start=1)]
         )
-        token_key, digest_key = self._ring.current(Purpose.TOKEN), self._ring.current(Purpose.DIGEST)
+        token_key, digest_key = self._token_key, self._digest_key
         digest = same_content(ask, self._ring, token_key, digest_key)
         original, card = facts.original, decision.card or facts.card
         self._keep(
@@ -236,6 +243,13 @@ class Fold:
             postings=decided.postings,
             answers=decided.answers,
         )
+
+
+def _nonces(random: Callable[[int], bytes]) -> Iterator[bytes]:
+    while True:
+        drawn = random(NONCE_BYTES * _NONCES_DRAWN)
+        for at in range(0, len(drawn), NONCE_BYTES):
+            yield drawn[at : at + NONCE_BYTES]
 
 
 def answer_all(asks: Sequence[Ask], fold: Fold) -> list[bytes]:

@@ -9,7 +9,7 @@ clerk can say what was lost, and not for a blocked one, since whoever shows it m
 """
 
 import datetime as dt
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final
 
 from ledger.cards import Card, CardStatus, Number
@@ -17,7 +17,7 @@ from loyalty.programme import expired
 from protocol.numbers import Command, Reason, Result
 
 
-class State(Enum):
+class State(IntEnum):
     """What stands in the way of a card, worst first."""
 
     UNKNOWN = auto()

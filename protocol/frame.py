@@ -7,8 +7,7 @@ reading. What is kept between two reads is therefore always less than the larges
 import struct
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from protocol.codec import Codec
 from protocol.layout import FRAME_BYTES, HEADER
@@ -27,8 +26,7 @@ class FramingError(Exception):
     """What came cannot be a frame: the connection has lost its place, or never had one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One whole frame, of the right length for its type."""
 
     type: FrameType

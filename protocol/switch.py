@@ -13,7 +13,7 @@ the connection has ended. The one answer to `ConnectionDropped` is to write what
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from protocol import frame as framing
 from protocol import signon
@@ -98,8 +98,7 @@ class SessionLive:
     session: SwitchSession
 
 
-@dataclass(frozen=True, slots=True)
-class RequestReceived:
+class RequestReceived(NamedTuple):
     """A request was opened: 320 bytes. One that is over the session's limit in flight is to be answered 91 at once."""
 
     session: SwitchSession
