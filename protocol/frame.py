@@ -48,9 +48,7 @@ class Frame(NamedTuple):
 def header(type: FrameType, session: bytes, counter: int) -> bytes:  # noqa: A002 - the wire's own word
     """The 20 bytes that a frame begins with."""
     length = FRAME_BYTES[type] - LENGTH_BYTES
-    return _HEADER.pack(
-        {"length": length, "version": VERSION, "type": type.value, "session": session, "counter": counter}
-    )
+    return _HEADER.pack_row((length, VERSION, type, session, counter))
 
 
 def close(session: bytes) -> bytes:
