@@ -22,6 +22,7 @@ from authsrv.shell.listener import Caps, Listener
 from authsrv.shell.reads import READERS, Reads
 from authsrv.shell.rules import Rules
 from authsrv.shell.settings import Address, Settings
+from authsrv.shell.sockets import listen
 from authsrv.shell.tls import tls_context
 from ledger.faults import LedgerFault
 from ledger.shell import store
@@ -31,7 +32,6 @@ from protocol.switch import Limits
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 1024
 MONTHS_S = 3600.0
 SPARE_CONNECTIONS = 2  # for the watcher and the months
 FILES_BESIDES = 128  # what a process opens besides the connections of modules: those to the database above all
@@ -43,6 +43,7 @@ class Service:
 
     host: str = "127.0.0.1"
     port: int = 7411
+    shared: bool = False  # other processes listen on the same port
     tls: ssl.SSLContext | None = None
     lanes: int = 2
     batch_max: int = 256
@@ -107,29 +108,21 @@ class _Process:
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[list[tuple[str, int]]]) -> None:
         service = self._service
         with _naming("--listen", service.host, service.port):
-            listeners = await trio.open_tcp_listeners(service.port, host=service.host, backlog=BACKLOG)
+            listening = listen(service.host, service.port, shared=service.shared)
         async with trio.open_nursery() as working:
             working.start_soon(self._settle)
             working.start_soon(self._rules.watch, self._door)
             working.start_soon(self._make_months)
-            async with trio.open_nursery() as talking:
-                with trio.CancelScope() as accepting:
-                    async with trio.open_nursery() as doorway:
-                        doorway.start_soon(self._accept, listeners, talking)
-                        addresses = [listener.socket.getsockname()[:2] for listener in listeners]
-                        logger.info("listening on %s", ", ".join(f"{host}:{port}" for host, port in addresses))
-                        task_status.started(addresses)
-                        await stop.wait()
-                        accepting.cancel()
-                await self._drain()
-                talking.cancel_scope.cancel()
+            working.start_soon(self._listener.run)
+            async with trio.open_nursery() as doorway:
+                doorway.start_soon(self._listener.accept, listening, service.tls)
+                addresses = [each.getsockname()[:2] for each in listening]
+                logger.info("listening on %s", ", ".join(f"{host}:{port}" for host, port in addresses))
+                task_status.started(addresses)
+                await stop.wait()
+                doorway.cancel_scope.cancel()
+            await self._drain()
             working.cancel_scope.cancel()
-
-    async def _accept(self, listeners: list[trio.SocketListener], talking: trio.Nursery) -> None:
-        async def handle(stream: trio.SocketStream) -> None:
-            await self._listener.serve(stream, self._service.tls)
-
-        await trio.serve_listeners(handle, listeners, handler_nursery=talking)
 
     async def _settle(self) -> None:
         async with trio.open_nursery() as nursery:
