@@ -24,6 +24,7 @@ from authsrv.shell.rules import Rules
 from authsrv.shell.settings import Address, Settings
 from authsrv.shell.sockets import listen
 from authsrv.shell.tls import tls_context
+from authsrv.shell.workers import Worker, fork
 from ledger.faults import LedgerFault
 from ledger.shell import store
 from ledger.shell.database import open_database
@@ -74,9 +75,6 @@ async def run_switch(
         await door.run(store.make_months)
         rules = Rules(kek)
         await rules.load(door)
-        if service.metrics is not None:
-            with _naming("--metrics", *service.metrics):
-                start_http_server(service.metrics[1], service.metrics[0])
         await _Process(service, door, rules).run(stop, task_status)
 
 
@@ -109,6 +107,9 @@ class _Process:
         service = self._service
         with _naming("--listen", service.host, service.port):
             listening = listen(service.host, service.port, shared=service.shared)
+        if service.metrics is not None:
+            with _naming("--metrics", *service.metrics):
+                start_http_server(service.metrics[1], service.metrics[0])
         async with trio.open_nursery() as working:
             working.start_soon(self._settle)
             working.start_soon(self._rules.watch, self._door)
@@ -156,29 +157,47 @@ class _Process:
                 logger.warning("the coming months could not be made: %s", type(fault).__name__)
 
 
-async def serve(settings: Settings) -> None:
+def serve(settings: Settings) -> None:
     """Serve as the settings say until SIGTERM or SIGINT; raises what `run_switch`, the database and the key file do."""
+    if settings.workers == 1:
+        trio.run(_serve, settings, None)
+        return
+    with _naming(
+        "--listen", settings.listen.host, settings.listen.port
+    ):  # a port of somebody else's, who shares it too
+        for each in listen(settings.listen.host, settings.listen.port, shared=False):
+            each.close()
+    trio.run(_serve, settings, fork(settings.workers))
+
+
+async def _serve(settings: Settings, worker: Worker | None) -> None:
     async with open_database(**settings.place) as database:
         await serve_until_signalled(
-            service_of(settings), database.switch_dsn, database.schema, settings.key_encryption_key()
+            service_of(settings, worker),
+            database.switch_dsn,
+            database.schema,
+            settings.key_encryption_key(),
+            worker.lifeline if worker else None,
         )
 
 
-def service_of(settings: Settings) -> Service:
+def service_of(settings: Settings, worker: Worker | None = None) -> Service:
     """What the settings mean for this process, which is given room for its connections.
 
     Raises SettingsError for certificates that cannot be used.
     """
+    place = worker.place if worker else 0
     return Service(
         host=settings.listen.host,
         port=settings.listen.port,
+        shared=worker is not None,
         tls=tls_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca),
         lanes=settings.lanes,
         batch_max=settings.batch_max,
         waiting_max=settings.waiting_max,
         drain_s=settings.drain_s,
         caps=Caps(_make_room(settings.connections_max), settings.sessions_max),
-        metrics=(settings.metrics.host, settings.metrics.port) if settings.metrics else None,
+        metrics=(settings.metrics.host, settings.metrics.port + place) if settings.metrics else None,
     )
 
 
@@ -204,18 +223,25 @@ async def serve_until_signalled(
     switch_dsn: str,
     schema: str,
     kek: bytes,
+    lifeline: int | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, drain, and return; a second signal ends the drain."""
+    """Serve until SIGTERM or SIGINT, or until `lifeline` ends, drain, and return; a second signal ends the drain."""
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
 
-            async def listen() -> None:
+            async def heed() -> None:
                 async for _ in signals:
                     if stop.is_set():
                         nursery.cancel_scope.cancel()
                     stop.set()
 
-            nursery.start_soon(listen)
+            async def hold() -> None:
+                if lifeline is not None:
+                    await trio.lowlevel.wait_readable(lifeline)
+                    stop.set()
+
+            nursery.start_soon(heed)
+            nursery.start_soon(hold)
             await run_switch(service, switch_dsn, schema, kek, stop)
             nursery.cancel_scope.cancel()
