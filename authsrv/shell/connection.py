@@ -59,7 +59,7 @@ class Connection:
 
     __slots__ = (
         *("__weakref__", "_carried", "_closed", "_ending", "_handshake_ends", "_listener", "_outbox", "_outbox_bytes"),
-        *("_protocol", "_socket", "_stuck_at", "_tls", "_unsent", "_watched", "called_at", "flushing"),
+        *("_poll", "_protocol", "_socket", "_stuck_at", "_tls", "_unsent", "_watched", "called_at", "flushing"),
     )
 
     def __init__(self, listener: "Listener", accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
@@ -77,9 +77,10 @@ class Connection:
         self._ending = False  # nothing is read any more; what is left is written
         self._closed = False
         self._watched = READABLE
+        self._poll = listener.newcomers
         self.called_at = inf
         self.flushing = False  # the listener will call `flush`
-        listener.poll.watch(accepted, READABLE, self.ready)
+        self._poll.watch(accepted, READABLE, self.ready)
         self._set_deadline()
 
     # What the poll, the timer and the listener call
@@ -148,7 +149,7 @@ class Connection:
         if self._closed:
             return
         self._closed = True
-        self._listener.poll.forget(self._socket)
+        self._poll.forget(self._socket)
         self._socket.close()
         self._outbox.clear()
         self._unsent = b""
@@ -254,7 +255,14 @@ class Connection:
             events = WRITABLE
         if events != self._watched:
             self._watched = events
-            self._listener.poll.change(self._socket, events, self.ready)
+            self._poll.change(self._socket, events, self.ready)
+
+    def _work(self) -> None:
+        """Be watched among those who work, from the first live session on."""
+        if self._poll is not self._listener.working and not self._closed:
+            self._poll.forget(self._socket)
+            self._poll = self._listener.working
+            self._poll.watch(self._socket, self._watched, self.ready)
 
     def _set_deadline(self) -> None:
         if not self._closed:
@@ -274,6 +282,7 @@ class Connection:
                 continue
             match event:
                 case SessionLive(session):
+                    self._work()
                     self._listener.went_live(self, session)
                 case SessionEnded(session):
                     self._listener.ended(session)

@@ -3,6 +3,7 @@
 What must hold:
   * Caps are counted from the moment a connection is accepted, so that unfinished handshakes are bounded too.
   * A live session displaces the module's older one on another connection; a HELLO alone displaces nothing.
+  * Who signs on holds up nobody who works: newcomers have a poll of their own.
   * What was put into outboxes in one turn of the loop leaves in the next, one write a connection.
 """
 
@@ -33,6 +34,7 @@ from protocol.switch import Limits, SwitchSession
 logger = logging.getLogger(__name__)
 
 ACCEPTED_A_TURN: Final = 64
+NEWCOMERS_SWEEP_S: Final = 0.002
 OUT_OF_ROOM: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 OUT_OF_ROOM_S: Final = 0.1
 
@@ -52,7 +54,8 @@ class Listener:
         """Serve by `rules`; requests go to `lanes` and `reads`."""
         self.rules = rules
         self.limits = limits
-        self.poll = Poll()
+        self.newcomers = Poll(NEWCOMERS_SWEEP_S)
+        self.working = Poll()
         self.deadlines = Deadlines()
         self.draining = False
         self._lanes = lanes
@@ -69,13 +72,15 @@ class Listener:
         """Serve the connections that `accept` lets in."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.poll.run)
+                nursery.start_soon(self.working.run)
+                nursery.start_soon(self.newcomers.run)
                 nursery.start_soon(self.deadlines.run)
                 nursery.start_soon(self._flush)
         finally:
             for connection in list(self._connections):
                 connection.end()
-            self.poll.close()
+            self.newcomers.close()
+            self.working.close()
 
     async def accept(self, listening: Sequence[socket.socket], tls: ssl.SSLContext | None = None) -> None:
         """Let connections in until cancelled, and then close `listening`."""

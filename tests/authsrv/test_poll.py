@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,3 +74,31 @@ async def test_what_is_watched_for_can_change_and_end(
     poll.watch(ours, WRITABLE, ready)
     await trio.testing.wait_all_tasks_blocked(0.05)
     assert told == [WRITABLE, READABLE]
+
+
+async def test_a_sweep_that_takes_too_long_lets_others_run(
+    nursery: trio.Nursery, pairs: list[tuple[socket.socket, socket.socket]]
+) -> None:
+    """With no time at all for a sweep, another task has its turn after each socket; none is left out.
+
+    Trio runs the tasks of one turn in any order, so that it may see two sockets between two turns of its own.
+    """
+    poll, turns = Poll(sweep_s=0.0), list[int]()
+
+    def watch(place: int) -> None:
+        def ready(_: int) -> None:
+            turns.append(place)
+            poll.forget(pairs[place][0])
+
+        poll.watch(pairs[place][0], READABLE, ready)
+
+    for place, (_, theirs) in enumerate(pairs):
+        watch(place)
+        theirs.send(b"a")
+    seen = [0]
+    nursery.start_soon(poll.run)
+    with trio.fail_after(5):
+        while seen[-1] < PAIRS:
+            await trio.lowlevel.checkpoint()
+            seen.append(len(turns))
+    assert all(after - before <= 2 for before, after in pairwise(seen))
