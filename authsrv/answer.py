@@ -134,14 +134,17 @@ def echo(envelope: Envelope, module: Module, last: Name | None) -> bytes:
 
 def page(envelope: Envelope, recorded: bytes) -> bytes:
     """The answer to `page`: a page of a recorded answer under the echoed fields of the one who asks for it."""
-    return replace(
-        Response.decode(recorded),
-        command=envelope.command,
-        flags=envelope.flags,
-        sequence=envelope.sequence,
-        date=envelope.date,
-        module=envelope.module,
-    ).encode()
+    return (
+        Response.decode(recorded)
+        ._replace(
+            command=envelope.command,
+            flags=envelope.flags,
+            sequence=envelope.sequence,
+            date=envelope.date,
+            module=envelope.module,
+        )
+        .encode()
+    )
 
 
 def _response(envelope: Envelope, module: Module, **fields: object) -> bytes:

@@ -6,19 +6,23 @@ than the module. None of the values appears in a repr or an error.
 """
 
 import datetime
-from dataclasses import dataclass
-from typing import Final, Self
+import struct
+from functools import lru_cache
+from typing import Final, NamedTuple, Self
 
 from protocol import forms
 from protocol.codec import Codec, LayoutError
 from protocol.forms import FormatError
-from protocol.layout import RESPONSE, TOTALS_RESPONSE
+from protocol.layout import RESPONSE, TEXT_BYTES, TOTALS_RESPONSE, VOUCHER_BYTES
 from protocol.numbers import OWN, CodePage, Command, Reason
 
 RESULT_MAX: Final = 99
 
 _IN_REPLY_TO_BYTES: Final = 8
+_DAYS_KEPT: Final = 4096
+_SECONDS_KEPT: Final = 4096
 _ANSWER = Codec(RESPONSE)
+_RECORDED = struct.Struct(">" + "".join(field.form for field in _ANSWER.fields[1:]))  # without what a frame puts first
 _TOTALS_ANSWER = Codec(TOTALS_RESPONSE)
 _RESULT = slice(_ANSWER["result"].at - _IN_REPLY_TO_BYTES, _ANSWER["result"].end - _IN_REPLY_TO_BYTES)
 _SHAPED = frozenset(
@@ -26,8 +30,7 @@ _SHAPED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What was taken from where, in minor units; vouchers in the order of the request."""
 
     points: int = 0
@@ -39,9 +42,11 @@ class Taken:
         return "<Taken>"
 
 
-@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
-class Response:
-    """One answer. Command, flags, sequence, date and module are echoed as they came, so they are bare numbers."""
+class Response(NamedTuple):
+    """One answer, field by field in the order of the layout. What is echoed as it came is bare numbers.
+
+    A tuple, because one is made for every request.
+    """
 
     command: int = 0
     flags: int = 0
@@ -69,8 +74,8 @@ class Response:
     code_page: CodePage = CodePage.ASCII
     columns: int = 0
     last_sequence: int = 0
-    last_date: datetime.date | None = None
     taken: Taken = Taken()
+    last_date: datetime.date | None = None
     totals: tuple[tuple[int, int], ...] = ()  # (count, sum) by kind, of the command `totals` alone
     text: bytes = b""
 
@@ -81,26 +86,40 @@ class Response:
         """The recorded answer's 1,400 bytes; raises ValueError if a value does not fit its field."""
         if not 0 <= self.result <= RESULT_MAX or len(self.authorization) not in (0, forms.AUTHORIZATION_DIGITS):
             raise ValueError("a result has two digits, an authorization number twelve")
-        values: dict[str, int | bytes] = {name: getattr(self, name) for name in _PLAIN}
-        values |= {
-            "authorization": self.authorization.encode("ascii"),
-            "switch_date": forms.date_number(self.switch_date),
-            "switch_time": forms.time_number(self.switch_time),
-            "valid_until": forms.date_number(self.valid_until),
-            "issued_voucher_1": self.issued_vouchers[0].encode("ascii"),
-            "issued_voucher_2": self.issued_vouchers[1].encode("ascii"),
-            "text_length": len(self.text),
-            "last_date": forms.date_number(self.last_date),
-            "taken_points": self.taken.points,
-            "taken_stored_value": self.taken.stored_value,
-            "taken_credit": self.taken.credit,
-            "taken_voucher_1": self.taken.vouchers[0],
-            "taken_voucher_2": self.taken.vouchers[1],
-            "taken_voucher_3": self.taken.vouchers[2],
-            "text": self.text,
-        }
-        if self.totals:
-            values |= forms.pair_values(self.totals)
+        if self.totals or self.command == Command.TOTALS:
+            return self._with_totals()
+        if len(self.text) > TEXT_BYTES or any(len(code) > VOUCHER_BYTES for code in self.issued_vouchers):
+            raise ValueError("a text is longer than its field")
+        try:
+            return _RECORDED.pack(*self._head(), self.text)
+        except struct.error:
+            raise ValueError("a number does not fit its field") from None
+
+    def _head(self) -> tuple[int | bytes, ...]:
+        """What stands before the text, value by value as the layout has them."""
+        return (
+            *self[:10],  # command to page
+            self.authorization.encode("ascii"),
+            _date_number(self.switch_date),
+            _time_number(self.switch_time),
+            *self[13:21],  # approved to visits left
+            _date_number(self.valid_until),
+            self.issued_vouchers[0].encode("ascii"),
+            self.issued_vouchers[1].encode("ascii"),
+            len(self.text),
+            self.code_page,
+            self.columns,
+            self.last_sequence,
+            self.taken.points,
+            self.taken.stored_value,
+            self.taken.credit,
+            *self.taken.vouchers,
+            _date_number(self.last_date),
+        )
+
+    def _with_totals(self) -> bytes:
+        values: dict[str, int | bytes] = dict(zip(_ANSWER.names[1:-1], self._head(), strict=True))
+        values |= {"text": self.text, **(forms.pair_values(self.totals) if self.totals else {})}
         return _answer_codec(self.command).pack(values)[_IN_REPLY_TO_BYTES:]
 
     @classmethod
@@ -150,7 +169,11 @@ def result_of(answer: bytes) -> int:
 
 
 # What goes to the wire as it stands.
-_PLAIN: Final = tuple(name for name in Response.__slots__ if name in _ANSWER.names and name not in _SHAPED)
+_PLAIN: Final = tuple(name for name in Response._fields if name in _ANSWER.names and name not in _SHAPED)
+
+
+_date_number = lru_cache(_DAYS_KEPT)(forms.date_number)
+_time_number = lru_cache(_SECONDS_KEPT)(forms.time_number)
 
 
 def _answer_codec(command: int) -> Codec:

@@ -1,26 +1,33 @@
-"""Facts in, lines out: a receipt.
+"""Facts in, paper out: a receipt.
 
-Every answer of the switch carries one, so a receipt is not interpreted but assembled: for each language, width and code
-page the template is turned once into a list of steps with their labels written and measured; a receipt runs the steps
-of its outcome. A step whose value is "" adds no line, and a rule only comes between lines: never first, last or twice.
+Every answer of the switch carries one, so a receipt is not interpreted but assembled. For each language, width and code
+page the template is turned once into sections, with a rule between two that say something: never first, last or twice.
+A section is a list of steps; a step gives the text of one line of the template, "" where its value is "".
+
+Most of a receipt is the same for all that one module prints in one second: who and where, what happened, under which
+programme. Neighbouring steps of such values are joined into one that keeps its text by those values, within a bound;
+only the card, the numbers and the amounts are written each time.
 """
 
-from collections.abc import Callable
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterable
+from functools import cache
+from itertools import groupby
+from operator import attrgetter
 
 from receipts.catalogue import catalogue
-from receipts.code_pages import encode, transliterate
+from receipts.code_pages import codec, encode, transliterate
 from receipts.facts import ReceiptFacts
 from receipts.layout import centred, pair, wrap
 from receipts.template import Line, Outcome, Style, template
-from receipts.wording import Wording
+from receipts.wording import SHARED, Wording
 
 WIDTHS = (32, 42, 44, 48)
 
-_TEXTS_KEPT = 1024  # names and notes, broken into lines
+_SHARED_KEPT = 4096  # texts of a joined step: modules at work in one second, times what they do
 
 _Value = Callable[[ReceiptFacts], str]
-_Step = Callable[[ReceiptFacts, list[str]], None]
+_Step = Callable[[ReceiptFacts], str]
+_Section = tuple[_Step, ...]
 
 
 def render(facts: ReceiptFacts, language: str = "en", columns: int = 42, code_page: int = 0) -> tuple[str, ...]:
@@ -39,11 +46,18 @@ def render(facts: ReceiptFacts, language: str = "en", columns: int = 42, code_pa
         ValueError: a language, width or code page that is not known; never because of the facts.
 
     """
-    steps = _steps(language, columns, code_page)[template().outcome(facts.result)]
-    lines: list[str] = []
-    for step in steps:
-        step(facts, lines)
-    return tuple(lines)
+    return tuple(_text(facts, language, columns, code_page).split("\n")[:-1])
+
+
+def printed(facts: ReceiptFacts, language: str, columns: int, code_page: int) -> bytes:
+    """The same as the printer's bytes, a line feed after each line."""
+    return _text(facts, language, columns, code_page).encode(codec(code_page))
+
+
+def _text(facts: ReceiptFacts, language: str, columns: int, code_page: int) -> str:
+    sections = _sections(language, columns, code_page)[template().outcome(facts.result)]
+    texts = ["".join([step(facts) for step in section]) for section in sections]
+    return _rule(columns).join([text for text in texts if text])
 
 
 def copied(text: bytes, language: str, columns: int, code_page: int) -> bytes:
@@ -66,63 +80,80 @@ def _copy_mark(language: str, columns: int, code_page: int) -> bytes:
 
 
 @cache
-def _steps(language: str, columns: int, code_page: int) -> dict[Outcome, tuple[_Step, ...]]:
+def _rule(columns: int) -> str:
+    return "-" * columns + "\n"
+
+
+@cache
+def _sections(language: str, columns: int, code_page: int) -> dict[Outcome, tuple[_Section, ...]]:
     if columns not in WIDTHS:
         raise ValueError(f"no receipt is {columns} columns wide; known are {', '.join(map(str, WIDTHS))}")
     wording = Wording(catalogue(language), code_page)
-    rule = "-" * columns
     return {
-        outcome: (*(_step(line, wording, columns, rule) for line in lines), _end(rule))
+        outcome: tuple(
+            tuple(_steps(section, wording, columns))
+            for is_rule, section in groupby(lines, lambda line: line.style is Style.RULE)
+            if not is_rule
+        )
         for outcome, lines in template().receipts.items()
     }
 
 
-def _step(line: Line, wording: Wording, columns: int, rule: str) -> _Step:
+def _steps(lines: Iterable[Line], wording: Wording, columns: int) -> Iterable[_Step]:
+    for shared, neighbours in groupby(lines, lambda line: line.value in SHARED):
+        steps = [(line, _step(line, wording, columns)) for line in neighbours]
+        if shared:
+            read = {name: None for line, _ in steps for name in SHARED[line.value]}  # each once, in order
+            yield _kept([step for _, step in steps], tuple(read))
+        else:
+            yield from (step for _, step in steps)
+
+
+def _kept(steps: list[_Step], read: tuple[str, ...]) -> _Step:
+    """One step for all these, whose text follows from the facts named in `read` alone."""
+    key = attrgetter(*read)
+    texts: dict[object, str] = {}
+
+    def step(facts: ReceiptFacts) -> str:
+        values = key(facts)
+        text = texts.get(values)
+        if text is None:
+            if len(texts) >= _SHARED_KEPT:
+                texts.clear()
+            text = texts[values] = "".join([step(facts) for step in steps])
+        return text
+
+    return step
+
+
+def _step(line: Line, wording: Wording, columns: int) -> _Step:
+    value = wording.values[line.value]
     match line.style:
-        case Style.RULE:
-            return _rule(rule)
         case Style.CENTRED:
-            return _words(wording.values[line.value], lambda text: centred(text, columns))
+            return _words(value, lambda text: centred(text, columns))
         case Style.TEXT:
-            return _words(wording.values[line.value], lambda text: wrap(text, columns))
+            return _words(value, lambda text: wrap(text, columns))
         case Style.PAIR:
-            return _pair(wording.label(line.label), wording.values[line.value], columns)
-
-
-def _rule(rule: str) -> _Step:
-    def step(_: ReceiptFacts, lines: list[str]) -> None:
-        if lines and lines[-1] is not rule:
-            lines.append(rule)
-
-    return step
-
-
-def _end(rule: str) -> _Step:
-    def step(_: ReceiptFacts, lines: list[str]) -> None:
-        if lines and lines[-1] is rule:
-            lines.pop()
-
-    return step
+            return _pair(wording.label(line.label), value, columns)
+        case Style.RULE:
+            raise ValueError("a rule stands between sections, not in one")
 
 
 def _words(value: _Value, broken: Callable[[str], list[str]]) -> _Step:
-    kept = lru_cache(_TEXTS_KEPT)(broken)
-
-    def step(facts: ReceiptFacts, lines: list[str]) -> None:
-        lines += kept(value(facts))
-
-    return step
+    return lambda facts: _joined(broken(value(facts)))
 
 
 def _pair(label: str, value: _Value, columns: int) -> _Step:
     room = columns - len(label)
 
-    def step(facts: ReceiptFacts, lines: list[str]) -> None:
+    def step(facts: ReceiptFacts) -> str:
         text = value(facts)
         if len(text) < room:
-            if text:
-                lines.append(label + text.rjust(room))
-        else:
-            lines += pair(label, text, columns)
+            return f"{label}{text:>{room}}\n" if text else ""
+        return _joined(pair(label, text, columns))
 
     return step
+
+
+def _joined(lines: list[str]) -> str:
+    return "".join([line + "\n" for line in lines])

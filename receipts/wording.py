@@ -9,8 +9,9 @@ mistaken. They are grouped and pointed as CLDR says for the language.
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import Final
 
 from babel.dates import format_date, format_time
 from babel.numbers import get_decimal_symbol, get_group_symbol
@@ -19,6 +20,19 @@ from receipts.catalogue import Catalogue
 from receipts.code_pages import transliterate
 from receipts.facts import ReceiptFacts
 from receipts.template import template
+
+# Values that all receipts of a module in one second have in common, with the facts that they follow from.
+SHARED: Final[Mapping[str, tuple[str, ...]]] = {
+    "merchant": ("merchant",),
+    "branch": ("branch",),
+    "module": ("module",),
+    "moment": ("date", "time"),
+    "command": ("command",),
+    "outcome": ("result",),
+    "note": ("result", "reason"),
+    "code": ("result", "reason"),
+    "programme": ("programme",),
+}
 
 _SHOWN_DIGITS = 4
 _NAMES_KEPT = 4096
@@ -84,10 +98,10 @@ class Wording:
             "available": lambda facts: "" if facts.available == facts.balance else money(facts.available, facts),
             "owed": lambda facts: money(facts.owed or None, facts),
             "valid_until": lambda facts: date(facts.valid_until) if facts.valid_until else "",
-            "authorization": lambda facts: name(facts.authorization),
-            "original": lambda facts: name(facts.original or ""),
+            "authorization": lambda facts: transliterate(facts.authorization, code_page),
+            "original": lambda facts: transliterate(facts.original, code_page) if facts.original else "",
             "cashier": lambda facts: str(facts.cashier) if facts.cashier else "",
-            "till_receipt": lambda facts: transliterate(facts.till_receipt, code_page),
+            "till_receipt": lambda facts: transliterate(facts.till_receipt, code_page) if facts.till_receipt else "",
         }
 
     def label(self, name: str) -> str:
@@ -106,12 +120,10 @@ def _money(decimal: str, group: str) -> Callable[[int | None, ReceiptFacts], str
         if minor is None:
             return ""
         exponent = facts.exponent
-        whole, rest = divmod(abs(minor), 10**exponent)
-        digits = f"{whole:,}"
-        if whole >= 1000 and group != ",":
-            digits = digits.replace(",", group)
-        sign = "-" if minor < 0 else ""
-        fraction = f"{decimal}{rest:0{exponent}}" if exponent else ""
-        return f"{sign}{digits}{fraction} {facts.currency}"
+        digits = f"{abs(minor):0{exponent + 1}}"
+        whole, fraction = (digits[:-exponent], decimal + digits[-exponent:]) if exponent else (digits, "")
+        if len(whole) > 3:
+            whole = f"{int(whole):,}".replace(",", group)
+        return f"{'-' if minor < 0 else ''}{whole}{fraction} {facts.currency}"
 
     return money

@@ -100,7 +100,7 @@ def test_a_long_receipt_is_paged() -> None:
     pages = [Response.decode(each) for each in compose(asked(request), known, decision, NUMBER)]
     assert [(each.page, each.pages) for each in pages] == [(place, len(pages)) for place in range(1, len(pages) + 1)]
     assert len(pages) > 1
-    assert len({replace(each, page=0, text=b"") for each in pages}) == 1
+    assert len({each._replace(page=0, text=b"") for each in pages}) == 1
     assert all(len(each.text) <= 1176 and each.text.endswith(b"\n") for each in pages)
 
 
@@ -150,5 +150,5 @@ def test_echo_and_page() -> None:
     assert (nothing.last_date, nothing.last_sequence) == (None, 0)
     [recorded] = compose(asked(SALE), facts(), Decision(Result.APPROVED, approved=1250), NUMBER)
     told = Response.decode(page(envelope, recorded))
-    assert replace(told, command=0x13, sequence=7) == Response.decode(recorded)
+    assert told._replace(command=0x13, sequence=7) == Response.decode(recorded)
     assert (told.command, told.sequence) == (0x10, 99)

@@ -51,7 +51,7 @@ def test_a_ledger_that_says_otherwise_is_found(entries: dict[Name, Entry], found
 
 def test_a_decline_must_be_recorded_too_and_must_not_move_value() -> None:
     """Law 1 holds for declines: recorded once; and a decline with a posting is a lie."""
-    declined = replace(APPROVED, result=Result.FUNDS, reason=Reason.FUNDS, approved=0)
+    declined = APPROVED._replace(result=Result.FUNDS, reason=Reason.FUNDS, approved=0)
     entry = ENTRY._replace(result=Result.FUNDS, approved=0, posted=0)
     assert verify([Exchange(SALE, declined)], {NAME: entry}, []).holds
     assert not verify([Exchange(SALE, declined)], {}, []).holds
@@ -60,15 +60,15 @@ def test_a_decline_must_be_recorded_too_and_must_not_move_value() -> None:
 
 def test_two_copies_must_be_answered_alike() -> None:
     """A repeat gets the recorded answer, so a difference anywhere in it is found."""
-    again = Exchange(replace(SALE, flags=Flag.REPEAT), replace(APPROVED, balance=1))
+    again = Exchange(replace(SALE, flags=Flag.REPEAT), APPROVED._replace(balance=1))
     verdict = verify([TOLD, again], {NAME: ENTRY}, [])
     assert verdict.findings == ("differing: 1001/20260314/1",)
 
 
 def test_91_96_and_silence_are_no_answer_and_the_next_copys_counts() -> None:
     """What is not final leaves the request open until a copy gets its recorded answer."""
-    refused = Exchange(SALE, replace(APPROVED, result=Result.UNAVAILABLE, approved=0, authorization=""))
-    broken = Exchange(SALE, replace(APPROVED, result=Result.MALFUNCTION, approved=0, authorization=""))
+    refused = Exchange(SALE, APPROVED._replace(result=Result.UNAVAILABLE, approved=0, authorization=""))
+    broken = Exchange(SALE, APPROVED._replace(result=Result.MALFUNCTION, approved=0, authorization=""))
     silent = Exchange(SALE, None)
     assert open_requests([refused, broken, silent]) == [SALE]
     assert open_requests([refused, TOLD]) == []
@@ -85,7 +85,7 @@ def test_a_reversal_of_nothing_posts_nothing() -> None:
         command=Command.REVERSE, module=1001, date=20260314, sequence=2, approved=500, authorization="315000000025"
     )
     entry = Entry(Command.REVERSE, Result.APPROVED, 500, 315000000025, 500)
-    again = replace(answer, reason=Reason.AGAIN)
+    again = answer._replace(reason=Reason.AGAIN)
     assert verify([Exchange(REVERSAL, answer)], {sale: entry}, []).holds
     assert not verify([Exchange(REVERSAL, again)], {sale: entry}, []).holds
     assert verify([Exchange(REVERSAL, again)], {sale: entry._replace(posted=0)}, []).holds

@@ -59,24 +59,25 @@ texts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=16)
 
 
 @given(
-    st.builds(
-        Response,
-        command=st.sampled_from([Command.SALE, 0, 0xFFFF]),
-        flags=st.integers(0, 0xFFFF),
-        date=st.integers(0, 2**32 - 1),
-        result=st.integers(0, 99),
-        reason=st.integers(0, 0xFFFF),
-        authorization=st.sampled_from(["", "323000000014"]),
-        switch_date=st.none() | st.dates(),
-        approved=st.integers(-(2**63), 2**63 - 1),
-        balance=st.integers(-(2**63), 2**63 - 1),
-        valid_until=st.none() | st.dates(),
-        issued_vouchers=st.tuples(texts, texts),
-        code_page=st.sampled_from(CodePage),
-        last_date=st.none() | st.dates(),
-        taken=st.builds(Taken, money, money, money, st.tuples(money, money, money)),
-        text=st.binary(max_size=1176),
-    )
+    st.fixed_dictionaries(
+        {
+            "command": st.sampled_from([Command.SALE, 0, 0xFFFF]),
+            "flags": st.integers(0, 0xFFFF),
+            "date": st.integers(0, 2**32 - 1),
+            "result": st.integers(0, 99),
+            "reason": st.integers(0, 0xFFFF),
+            "authorization": st.sampled_from(["", "323000000014"]),
+            "switch_date": st.none() | st.dates(),
+            "approved": st.integers(-(2**63), 2**63 - 1),
+            "balance": st.integers(-(2**63), 2**63 - 1),
+            "valid_until": st.none() | st.dates(),
+            "issued_vouchers": st.tuples(texts, texts),
+            "code_page": st.sampled_from(CodePage),
+            "last_date": st.none() | st.dates(),
+            "taken": st.builds(Taken, money, money, money, st.tuples(money, money, money)),
+            "text": st.binary(max_size=1176),
+        }
+    ).map(lambda fields: Response(**fields))
 )
 def test_any_answer_goes_there_and_back(wanted: Response) -> None:
     """Whatever an answer may hold reads back as it was, from 1,400 bytes."""
