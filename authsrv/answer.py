@@ -95,7 +95,7 @@ def late_original(envelope: Envelope, issuer: Issuer, module: Module, tombstone:
     reason = Reason.REVERSED_BEFORE_ARRIVAL
     local, number = tombstone.local_at.replace(microsecond=0), f"{tombstone.number:012d}"
     return _response(
-        replace(envelope, flags=envelope.flags & ~_FLAGS_OF_A_COPY),
+        envelope._replace(flags=envelope.flags & ~_FLAGS_OF_A_COPY),
         module,
         result=reason.result,
         reason=reason,

@@ -49,7 +49,7 @@ def answer(decision: Decision, request: Request = SALE) -> Response:
 
 def test_the_request_is_echoed() -> None:
     """Command, flags, name and module come back as they were sent, beside number, day and local time to the second."""
-    said = answer(Decision(Result.APPROVED, approved=1250), replace(SALE, flags=Flag.PARTIAL | Flag.REPEAT))
+    said = answer(Decision(Result.APPROVED, approved=1250), SALE._replace(flags=Flag.PARTIAL | Flag.REPEAT))
     assert (said.command, said.flags, said.sequence, said.date, said.module) == (0x13, 5, 7, 20261130, 1001)
     assert (said.authorization, said.switch_date, said.switch_time) == ("323000000014", DAY, dt.time(12, 34, 56))
     assert (said.columns, said.code_page, said.pages, said.page) == (42, 0, 1, 1)
@@ -88,7 +88,7 @@ def test_a_declined_load_reads_no_balance_without_the_code(code: Code, told: int
 def test_a_long_receipt_is_paged() -> None:
     """What does not fit 1,176 bytes goes on in further pages, each a whole answer that says which it is of how many."""
     issuer, module = replace(ISSUER, name="W" * 64), replace(MODULE, branch_name="B" * 64, columns=48)
-    request = replace(SALE, till_receipt="R" * 16, cashier=4_294_967_295, flags=Flag.KEYED | Flag.PARTIAL)
+    request = SALE._replace(till_receipt="R" * 16, cashier=4_294_967_295, flags=Flag.KEYED | Flag.PARTIAL)
     card = CARD._replace(balances=Balances(10**15, -(10**15), -(10**16)))
     programme = replace(parse_programme(GIFT.read_text(), "gift.toml"), title="P" * 64)
     original = Original(
@@ -111,7 +111,7 @@ class TestLateOriginal:
         """The flags of a copy do not show; neither do amount or card, which a tombstone does not know."""
         copies = {
             late_original(asked(each).envelope, ISSUER, MODULE, self.TOMBSTONE)
-            for each in (SALE, replace(SALE, flags=Flag.REPEAT), replace(SALE, amount=1), replace(SALE, cashier=9))
+            for each in (SALE, SALE._replace(flags=Flag.REPEAT), SALE._replace(amount=1), SALE._replace(cashier=9))
         }
         assert len(copies) == 1
         said = Response.decode(copies.pop())
@@ -143,7 +143,7 @@ def test_an_unknown_command_is_answered() -> None:
 
 def test_echo_and_page() -> None:
     """Echo tells the last name; a page is the recorded answer under the fields of who asks."""
-    envelope = asked(replace(SALE, command=Command.BALANCE, amount=0, sequence=99)).envelope
+    envelope = asked(SALE._replace(command=Command.BALANCE, amount=0, sequence=99)).envelope
     told = Response.decode(echo(envelope, MODULE, Name(1001, DAY, 77)))
     assert (told.last_date, told.last_sequence, told.sequence) == (DAY, 77, 99)
     nothing = Response.decode(echo(envelope, MODULE, None))

@@ -57,7 +57,7 @@ def test_names_grow_by_one_and_only_a_repeat_uses_one_again() -> None:
     first: dict[int, Request] = {}
     for request in asked(load_profile("mixed")):
         if Flag.REPEAT in request.flags:
-            assert replace(request, flags=first[request.sequence].flags) == first[request.sequence]
+            assert request._replace(flags=first[request.sequence].flags) == first[request.sequence]
         else:
             assert request.sequence == 41 + len(first)
             first[request.sequence] = request
