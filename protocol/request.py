@@ -428,11 +428,9 @@ def identity_bytes(plain: bytes, token: bytes) -> bytes:
     present` zeroed, and then the card's token. Two copies of one request give the same bytes, however often its access
     code was sealed anew.
     """
-    content = bytearray(plain)
-    flags = int.from_bytes(content[_FLAGS_AT]) & _SAME_CONTENT_FLAGS
-    content[_FLAGS_AT] = flags.to_bytes(2)
-    content[_CODE_AT] = _NO_CODE
-    if content[_COMMAND_AT] == _CHANGE_ACCESS_CODE:
-        content[_NEW_CODE_AT] = _NO_CODE
-    content[_CARD_AT] = b""
-    return bytes(content) + token
+    head = plain[: _FLAGS_AT.start]
+    flags = (int.from_bytes(plain[_FLAGS_AT]) & _SAME_CONTENT_FLAGS).to_bytes(2)
+    rest = plain[_CODE_AT.stop :]
+    if plain[_COMMAND_AT] == _CHANGE_ACCESS_CODE:
+        rest = plain[_CODE_AT.stop : _NEW_CODE_AT.start] + _NO_CODE + plain[_NEW_CODE_AT.stop :]
+    return head + flags + plain[_FLAGS_AT.stop : _CARD_AT.start] + _NO_CODE + rest + token
