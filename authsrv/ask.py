@@ -11,6 +11,7 @@ from authsrv.keys import CARD_BYTES, KeyRing, Purpose
 from ledger.batch import Lookup
 from ledger.names import Name, read_authorization_number
 from protocol import access_code
+from protocol.crypto import BlockCipher
 from protocol.messages import (
     Envelope,
     FormatError,
@@ -66,13 +67,13 @@ class Ask(NamedTuple):
         return Name(self.name.module, named.date, named.sequence) if isinstance(named, OriginalName) else None
 
 
-def open_ask(plain: bytes, module: int, access_code_key: bytes, ring: KeyRing) -> tuple[Envelope, Ask | Reason]:
+def open_ask(plain: bytes, module: int, code_cipher: BlockCipher, ring: KeyRing) -> tuple[Envelope, Ask | Reason]:
     """Read a request that came over a session of `module`: what it asks, or why it has no usable name.
 
     Args:
         plain: the 320 opened bytes.
         module: the number that the session signed on with.
-        access_code_key: the session's key for access-code blocks, 16 bytes.
+        code_cipher: that of the session's key for access-code blocks.
         ring: the issuer's keys.
 
     """
@@ -93,7 +94,7 @@ def open_ask(plain: bytes, module: int, access_code_key: bytes, ring: KeyRing) -
     else:
         if request.access_code_block is not None:
             code_came = True
-            code = access_code.decode(request.access_code_block, request.card, access_code_key)
+            code = access_code.decode(request.access_code_block, request.card, code_cipher)
     return envelope, Ask(name, envelope, plain, request, token, code_came, code)
 
 

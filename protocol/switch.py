@@ -13,11 +13,12 @@ the connection has ended. The one answer to `ConnectionDropped` is to write what
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NamedTuple, Protocol
 
 from protocol import frame as framing
 from protocol import signon
-from protocol.crypto import ForgeryError
+from protocol.crypto import BlockCipher, ForgeryError
 from protocol.frame import Frame, FramingError, Offences, Splitter
 from protocol.numbers import FrameType, Suite
 from protocol.session import (
@@ -95,6 +96,11 @@ class SwitchSession(Session):
         self.unanswered = 0
         self.opener = Opener(keys.to_switch, keys.iv_to_switch, MODULE_COUNTS_FROM)
         self.sealer = Sealer(keys.to_module, keys.iv_to_module, SWITCH_COUNTS_FROM)
+
+    @cached_property
+    def access_code_cipher(self) -> BlockCipher:
+        """The cipher of `access_code_key`, made when the first access code comes: many sessions never see one."""
+        return BlockCipher(self.access_code_key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,14 @@ from ledger.authorizations import Original, Recorded
 from ledger.cards import Card, CardStatus
 from ledger.names import Name
 from loyalty.source import parse_programme
+from protocol.crypto import BlockCipher
 from protocol.messages import Request, Response
 from protocol.numbers import Command, Flag, Reason, Result
 
 RING = KeyRing(41, {(purpose, 1): bytes([place]) * 32 for place, purpose in enumerate(ISSUER_PURPOSES)})
 DAY = dt.date(2026, 11, 30)
 NOON = dt.datetime(2026, 11, 30, 12, 34, 56, 789_000)  # noqa: DTZ001 - the issuer's local time
+NO_CODES = BlockCipher(bytes(16))
 MOMENT = Moment(NOON.replace(tzinfo=dt.UTC), NOON, DAY)
 ISSUER = Issuer(41, "Kafija SIA", 978, "EUR", 2, 7)
 MODULE = Module(1001, 1, "Brivibas 1", 2, False, True, 42, 0, "en", 15, 200, False)
@@ -32,7 +34,7 @@ NUMBER = 323_000_000_014
 
 
 def asked(request: Request) -> Ask:
-    _, ask = open_ask(request.encode(), 1001, bytes(16), RING)
+    _, ask = open_ask(request.encode(), 1001, NO_CODES, RING)
     assert isinstance(ask, Ask)
     return ask
 
@@ -133,7 +135,7 @@ def test_what_is_not_recorded_has_no_number() -> None:
 def test_an_unknown_command_is_answered() -> None:
     """An answer can be made to a number that is no command at all: final, with a receipt."""
     plain = b"\x77\x77" + SALE.encode()[2:]
-    _, ask = open_ask(plain, 1001, bytes(16), RING)
+    _, ask = open_ask(plain, 1001, NO_CODES, RING)
     assert isinstance(ask, Ask)
     [only] = compose(ask, facts(None), decline(Reason.UNKNOWN_COMMAND), NUMBER)
     said = Response.decode(only)

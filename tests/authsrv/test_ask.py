@@ -13,6 +13,7 @@ from authsrv.ask import Ask, open_ask, same_content
 from authsrv.keys import ISSUER_PURPOSES, KeyRing
 from ledger.names import Name
 from protocol import access_code
+from protocol.crypto import BlockCipher
 from protocol.messages import FormatError, OriginalName, Request
 from protocol.numbers import Command, Flag, Reason
 
@@ -25,7 +26,7 @@ SEQUENCE, DATE, MODULE = slice(16, 20), slice(20, 24), slice(28, 32)
 
 
 def opened(plain: bytes, module: int = 1001) -> Ask | Reason:
-    return open_ask(plain, module, CODE_KEY, RING)[1]
+    return open_ask(plain, module, BlockCipher(CODE_KEY), RING)[1]
 
 
 def ask(request: Request) -> Ask:
