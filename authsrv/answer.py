@@ -6,7 +6,6 @@ is sent. What a card holds stands only on answers that were not refused for who 
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
 from authsrv.ask import Ask
@@ -95,7 +94,7 @@ def late_original(envelope: Envelope, issuer: Issuer, module: Module, tombstone:
     reason = Reason.REVERSED_BEFORE_ARRIVAL
     local, number = tombstone.local_at.replace(microsecond=0), f"{tombstone.number:012d}"
     return _response(
-        replace(envelope, flags=envelope.flags & ~_FLAGS_OF_A_COPY),
+        envelope._replace(flags=envelope.flags & ~_FLAGS_OF_A_COPY),
         module,
         result=reason.result,
         reason=reason,

@@ -8,7 +8,7 @@ Only what `layout.py` needs is understood (big-endian numbers, bytes, unnamed ze
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,14 @@ class Codec:
     def names(self) -> tuple[str, ...]:
         """The named fields in their order."""
         return self._names
+
+    def bits(self, names: Collection[str]) -> int:
+        """The bits of some fields, in the whole layout read as one big-endian number; "" names the unused bytes."""
+        number = 0
+        for field in self.fields:
+            if field.name in names:
+                number |= ((1 << 8 * field.size) - 1) << 8 * (self.size - field.end)
+        return number
 
     def unpack(self, data: bytes) -> dict[str, Any]:
         """Read the values of exactly `size` bytes, whole numbers and bytes by name.

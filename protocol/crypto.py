@@ -6,13 +6,14 @@ raises `ForgeryError`, which says nothing about why.
 """
 
 import hmac
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.cmac import CMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 BLOCK_BYTES: Final = 16
-_SESSIONS_KEPT: Final = 4096
+_CIPHERS_KEPT: Final = 4096
 
 
 class ForgeryError(Exception):
@@ -42,21 +43,35 @@ def mac(key: bytes, message: bytes) -> bytes:
     return hmac.digest(key, message, "sha256")[:16]
 
 
+class BlockCipher:
+    """AES over single blocks of 16 bytes, under one key.
+
+    Making a key ready costs ten times what a block does, so who has many keys keeps the cipher of each beside it, as a
+    switch its sessions': a cache for all would be too small for some and outlive others. ECB keeps nothing between
+    blocks.
+    """
+
+    __slots__ = ("decrypt", "encrypt")
+
+    def __init__(self, key: bytes):
+        cipher = Cipher(AES(key), ECB())  # noqa: S305 - one block, no mode is meant
+        self.encrypt: Callable[[bytes], bytes] = cipher.encryptor().update
+        self.decrypt: Callable[[bytes], bytes] = cipher.decryptor().update
+
+
 def encrypt_block(key: bytes, block: bytes) -> bytes:
     """AES over one block of 16 bytes."""
-    return _block_ciphers(key)[0].update(block)
+    return _cipher(key).encrypt(block)
 
 
 def decrypt_block(key: bytes, block: bytes) -> bytes:
     """The inverse of `encrypt_block`."""
-    return _block_ciphers(key)[1].update(block)
+    return _cipher(key).decrypt(block)
 
 
-@lru_cache(_SESSIONS_KEPT)
-def _block_ciphers(key: bytes) -> tuple[CipherContext, CipherContext]:
-    """The two directions of a key, made ready once, which costs more than a block; ECB keeps nothing between blocks."""
-    cipher = Cipher(AES(key), ECB())  # noqa: S305 - one block, no mode is meant
-    return cipher.encryptor(), cipher.decryptor()
+@lru_cache(_CIPHERS_KEPT)
+def _cipher(key: bytes) -> BlockCipher:
+    return BlockCipher(key)
 
 
 class Cmac:

@@ -5,11 +5,16 @@ Each reader takes the raw value and the field's name, and raises FormatError wit
 
 import datetime
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from protocol.numbers import AMOUNT_END, Reason, TotalsKind
 
 AUTHORIZATION_DIGITS: Final = 12
+
+# Nearly all requests of a second spell the same few.
+_DATES_KEPT: Final = 256
+_TIMES_KEPT: Final = 256
 
 _PAIRS = tuple((f"count_{kind.name.lower()}", f"sum_{kind.name.lower()}") for kind in TotalsKind)
 
@@ -23,6 +28,7 @@ class FormatError(ValueError):
         self.field = field
 
 
+@lru_cache(_DATES_KEPT)
 def calendar_date(yyyymmdd: int) -> datetime.date | None:
     """The date that a number spells, or None if there is no such day."""
     try:
@@ -80,12 +86,21 @@ def optional_date(number: int, field: str) -> datetime.date | None:
     return date(number, field) if number else None
 
 
+@lru_cache(_TIMES_KEPT)
+def time_of_day(hhmmss: int) -> datetime.time | None:
+    """The time that a number spells, or None if the day has none such."""
+    try:
+        return datetime.time(hhmmss // 10_000, hhmmss // 100 % 100, hhmmss % 100)
+    except ValueError:
+        return None
+
+
 def time(number: int, field: str) -> datetime.time:
     """A time of the day."""
-    try:
-        return datetime.time(number // 10_000, number // 100 % 100, number % 100)
-    except ValueError:
-        raise FormatError(Reason.BAD_TIME, field) from None
+    found = time_of_day(number)
+    if found is None:
+        raise FormatError(Reason.BAD_TIME, field)
+    return found
 
 
 def time_number(moment: datetime.time) -> int:

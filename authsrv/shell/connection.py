@@ -297,7 +297,7 @@ class Connection:
         if event.over_limit:
             reply(listener.refused(read_envelope(event.plain), session.module, Reason.OVERLOADED))
             return
-        envelope, ask = open_ask(event.plain, session.module, session.access_code_key, listener.rules.ring)
+        envelope, ask = open_ask(event.plain, session.module, session.access_code_cipher, listener.rules.ring)
         if isinstance(ask, Reason):
             reply(listener.refused(envelope, session.module, ask))
             return
