@@ -7,7 +7,7 @@ its record before anybody judges it again (law 1).
 
 from typing import Final, NamedTuple
 
-from authsrv.keys import CARD_BYTES, KeyRing, Purpose
+from authsrv.keys import CARD_BYTES, KeyRing
 from ledger.batch import Lookup
 from ledger.names import Name, read_authorization_number
 from protocol import access_code
@@ -102,6 +102,6 @@ def same_content(ask: Ask, ring: KeyRing, token_key: int, digest_key: int) -> by
     """The keyed digest of what was asked, under the key versions of the row that it stands in or goes into."""
     token = b""
     if ask.token is not None:
-        current = token_key == ring.current(Purpose.TOKEN)
+        current = token_key == ring.token_key
         token = ask.token if current else ring.token(ask.envelope.card, token_key)
     return ring.digest(identity_bytes(ask.plain, token), digest_key)

@@ -5,7 +5,7 @@ database's clock told. `decide` sees nothing else: no clock, no random number, n
 """
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -34,11 +34,13 @@ class Moment:
     at: dt.datetime
     local: dt.datetime
     booked_on: dt.date
+    today: dt.date = field(init=False)  # the issuer's calendar day
+    time_of_day: dt.time = field(init=False)
 
-    @property
-    def today(self) -> dt.date:
-        """The issuer's calendar day."""
-        return self.local.date()
+    def __post_init__(self) -> None:
+        """Take the local time apart once for a batch."""
+        object.__setattr__(self, "today", self.local.date())
+        object.__setattr__(self, "time_of_day", self.local.time())
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ Nothing here touches the database: `gathered` was read before, `Writes` is writt
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from authsrv.answer import compose, late_original, unrecorded
 from authsrv.ask import Ask, same_content
 from authsrv.decide import decide, recordable
 from authsrv.facts import Code, Decision, Facts, Module, Moment
-from authsrv.keys import NONCE_BYTES, KeyRing, Purpose
+from authsrv.keys import NONCE_BYTES, KeyRing
 from authsrv.registry import Registry
 from ledger.authorizations import Authorization, Original, Recorded
 from ledger.batch import Gathered, Writes
@@ -22,6 +23,8 @@ from ledger.names import Name
 from loyalty.programme import AccessCode, Programme
 from protocol.messages import Request
 from protocol.numbers import Command, Reason
+
+NONCES: Final = 64  # drawn at once
 
 _UNKNOWN = Number(card=None, live=True, failures=0)
 
@@ -42,6 +45,8 @@ class Fold:
         self._bad_cards: dict[int, int] = dict(gathered.bad_cards)
         self._originals: dict[Name, Original] = {original.name: original for original in gathered.originals.values()}
         self._decided: dict[Name, Authorization] = {}
+        self._programmes: dict[int, Programme | None] = {}
+        self._nonces = b""
 
     def answer(self, place: int, ask: Ask) -> bytes:
         """The answer to the request at `place` of the batch, page 1, 1,400 bytes."""
@@ -86,7 +91,7 @@ class Fold:
         number = self._numbers.get(token, _UNKNOWN) if token is not None else None
         card_id = original.card if original is not None else number.card if number is not None else None
         card = self._cards.get(card_id) if card_id is not None else None
-        programme = self._registry.programme(card.programme, self._moment.today) if card is not None else None
+        programme = self._programme(card.programme) if card is not None else None
         return Facts(
             moment=self._moment,
             issuer=self._registry.issuer,
@@ -98,6 +103,12 @@ class Fold:
             code=self._code(ask, number, programme),
             bad_cards=self._bad_cards.get(ask.name.module, 0),
         )
+
+    def _programme(self, number: int) -> Programme | None:
+        """The rules in force today, looked up once a batch."""
+        if number not in self._programmes:
+            self._programmes[number] = self._registry.programme(number, self._moment.today)
+        return self._programmes[number]
 
     def _original(self, place: int, ask: Ask) -> Original | None:
         found = self._gathered.originals.get(place)
@@ -173,10 +184,9 @@ class Fold:
             )
         pages = compose(ask, facts, decision, serial, copy_of)
         sealed = tuple(
-            self._ring.seal(ask.name, place, page, self._random(NONCE_BYTES))
-            for place, page in enumerate(pages, start=1)
+            [self._ring.seal(ask.name, place, page, self._nonce()) for place, page in enumerate(pages, start=1)]
         )
-        token_key, digest_key = self._ring.current(Purpose.TOKEN), self._ring.current(Purpose.DIGEST)
+        token_key, digest_key = self._ring.token_key, self._ring.digest_key
         digest = same_content(ask, self._ring, token_key, digest_key)
         original, card = facts.original, decision.card or facts.card
         self._keep(
@@ -205,6 +215,13 @@ class Fold:
             )
         )
         return pages[0]
+
+    def _nonce(self) -> bytes:
+        """Twelve random bytes, drawn for many pages at once."""
+        if not self._nonces:
+            self._nonces = self._random(NONCES * NONCE_BYTES)
+        nonce, self._nonces = self._nonces[:NONCE_BYTES], self._nonces[NONCE_BYTES:]
+        return nonce
 
     def _keep(self, authorization: Authorization) -> None:
         """Have it written, and known to the rest of the batch."""

@@ -8,6 +8,7 @@ raises `ForgeryError`, which says nothing about why.
 import hmac
 from collections.abc import Callable
 from functools import lru_cache
+from hashlib import sha256
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.cmac import CMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 BLOCK_BYTES: Final = 16
+SHA256_BLOCK_BYTES: Final = 64
 _CIPHERS_KEPT: Final = 4096
 
 
@@ -72,6 +74,24 @@ def decrypt_block(key: bytes, block: bytes) -> bytes:
 @lru_cache(_CIPHERS_KEPT)
 def _cipher(key: bytes) -> BlockCipher:
     return BlockCipher(key)
+
+
+class Hmac:
+    """HMAC-SHA256 (RFC 2104) under one key of at most 64 bytes, made ready once: the two hashes begun with its pads."""
+
+    def __init__(self, key: bytes):
+        if len(key) > SHA256_BLOCK_BYTES:
+            raise ValueError(f"a key of {len(key)} bytes would have to be hashed first")
+        padded = key.ljust(SHA256_BLOCK_BYTES, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in padded))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in padded))
+
+    def tag(self, message: bytes) -> bytes:
+        """The 32 bytes of a message."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 class Cmac:

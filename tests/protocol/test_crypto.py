@@ -1,14 +1,18 @@
 """Public known answers, run through exactly the functions that run in a session."""
 
+import hmac
 from collections.abc import Iterator
 
 import cryptography_vectors
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol.crypto import (
     Cmac,
     ForgeryError,
     Gcm,
+    Hmac,
     decrypt_block,
     encrypt_block,
     expand,
@@ -120,3 +124,12 @@ def test_x25519_refuses_what_agrees_on_zero(share: str) -> None:
     """A share of small order, which would make the agreed secret all zero, is refused."""
     with pytest.raises(ForgeryError):
         x25519_shared(b"\x01" * 32, bytes.fromhex(share))
+
+
+@given(st.binary(max_size=64), st.binary(max_size=400))
+def test_an_hmac_made_ready_is_the_librarys(key: bytes, message: bytes) -> None:
+    """Under any key that fits the block of SHA-256, again and again; a longer key is refused."""
+    ready = Hmac(key)
+    assert ready.tag(message) == ready.tag(message) == hmac.digest(key, message, "sha256")
+    with pytest.raises(ValueError, match="65 bytes"):
+        Hmac(bytes(65))
