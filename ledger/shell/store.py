@@ -9,7 +9,7 @@ Rows are turned into the ledger's types here and nowhere else.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
@@ -29,6 +29,8 @@ _GATHER = "select * from gather($1)"
 _RECORD = "select record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 _CONFIRM_READ = "select confirm_read()"
 _NO_NAME = (None, None, None)
+_NOTHING = Balances()
+_STATUS = tuple(CardStatus)
 
 
 def transact(
@@ -83,23 +85,27 @@ def gathered(row: asyncpg.Record, lookups: Sequence[Lookup]) -> Gathered:
         numbers={
             token: Number(card, live is not False, failures) for token, card, live, failures in row["numbers"] or ()
         },
-        cards={item["id"]: _card(item) for item in row["cards"] or ()},
+        cards=_cards(row["cards"] or (), row["accounts"] or ()),
         bad_cards=dict(row["budgets"] or ()),
     )
 
 
-def _card(item: asyncpg.Record) -> Card:
-    return Card(
-        id=item["id"],
-        programme=item["programme"],
-        status=CardStatus(item["status"]),
-        verifier_key=item["verifier_key"],
-        verifier=item["verifier"],
-        valid_until=item["valid_until"],
-        loads_on=item["loads_on"],
-        loads_today=item["loads_today"],
-        balances=Balances(item["value"], item["owed"], item["floor"]),
-    )
+def _cards(cards: Iterable[asyncpg.Record], accounts: Iterable[asyncpg.Record]) -> dict[int, Card]:
+    """The cards by id, each with what its accounts hold; one whose account has never moved has zero."""
+    balances: dict[int, Balances] = {}
+    for card, kind, balance, floor in accounts:
+        value, owed, least = balances.get(card, _NOTHING)
+        if kind == Account.VALUE:
+            balances[card] = Balances(value + balance, owed, floor or 0)
+        elif kind == Account.OWED:
+            balances[card] = Balances(value, owed + balance, least)
+    return {
+        card: Card(
+            card, programme, _STATUS[status], verifier_key, verifier, valid_until, loads_on, loads_today,
+            balances.get(card, _NOTHING),
+        )
+        for card, programme, status, verifier_key, verifier, valid_until, loads_on, loads_today in cards
+    }  # fmt: skip
 
 
 def _original(item: asyncpg.Record) -> Original:
