@@ -11,18 +11,20 @@ from typing import Final
 from authsrv.ask import Ask
 from authsrv.facts import Code, Decision, Facts, Issuer, Module, Moment
 from authsrv.table import APPROVALS
+from ledger.accounts import Balances
 from ledger.authorizations import Recorded
 from ledger.cards import Card
 from ledger.names import Name
 from protocol.messages import Envelope, FormatError, Response
 from protocol.numbers import OWN, Command, Flag, Reason, Result
 from receipts.facts import ReceiptFacts
-from receipts.pages import paginate
-from receipts.receipt import copied, render
+from receipts.pages import PAGE_BYTES_MAX, paginate
+from receipts.receipt import copied, printed
 
 _LIMITS: Final = frozenset((Result.AMOUNT, Result.FUNDS, Result.AMOUNT_LIMIT, Result.COUNT_LIMIT))
 _FLAGS_OF_A_COPY: Final = Flag.REPEAT | Flag.ACCESS_CODE
-_KEYED: Final = Flag.KEYED.value  # a bare number: arithmetic with an IntFlag costs 1 us
+_KEYED: Final = Flag.KEYED.value
+_NOTHING: Final = Balances()
 _COMMAND_KEYS: Final = {command.value: command.name.lower() for command in Command}
 
 
@@ -39,19 +41,20 @@ def compose(
         copy_of: for a reprint, the opened pages of the original's answer.
 
     """
-    module, issuer, moment, envelope = facts.module, facts.issuer, facts.moment, ask.envelope
-    card = decision.card or facts.card
+    module, envelope, card = facts.module, ask.envelope, decision.card or facts.card
     told = card if card is not None and _may_be_told(card, ask, facts, decision) else None
+    authorization = f"{number:012d}"
     columns, code_page = module.columns, module.code_page
-    if decision.result in APPROVALS and ask.command is Command.REPRINT:
+    if ask.command is Command.REPRINT and decision.result in APPROVALS:
         originals = [Response.decode(page) for page in copy_of]
         # As it was printed, whatever the module has now.
         columns, code_page = originals[0].columns, originals[0].code_page
         text = copied(b"".join(original.text for original in originals), module.language, columns, code_page)
     else:
-        text = _receipt(ask, facts, decision, number, told)
-    texts = paginate(text) or (b"",)
-    first = Response(
+        text = _receipt(ask, facts, decision, authorization, told)
+    texts = (text,) if len(text) <= PAGE_BYTES_MAX else paginate(text)
+    moment, balances = facts.moment, told.balances if told else _NOTHING
+    answer = Response(
         command=envelope.command,
         flags=envelope.flags,
         sequence=envelope.sequence,
@@ -59,23 +62,23 @@ def compose(
         module=envelope.module,
         result=decision.result,
         reason=decision.reason,
-        unit=issuer.currency if told else OWN,
+        unit=facts.issuer.currency if told else OWN,
         pages=len(texts),
         page=1,
-        authorization=f"{number:012d}",
+        authorization=authorization,
         switch_date=moment.today,
-        switch_time=moment.local.time(),
+        switch_time=moment.time_of_day,
         approved=decision.approved,
         still_due=decision.still_due,
-        balance=told.balances.value if told else 0,
-        available=told.balances.available if told else 0,
+        balance=balances.value,
+        available=balances.available,
         valid_until=told.valid_until if told else None,
         code_page=code_page,
         columns=columns,
         text=texts[0],
     )
-    further = [first._replace(page=place, text=part) for place, part in enumerate(texts[1:], start=2)]
-    return tuple([page.encode() for page in (first, *further)])
+    further = (answer._replace(page=place, text=part) for place, part in enumerate(texts[1:], start=2))
+    return (answer.encode(), *(page.encode() for page in further))
 
 
 def _may_be_told(card: Card, ask: Ask, facts: Facts, decision: Decision) -> bool:
@@ -179,36 +182,37 @@ def _refusal(
         exponent=issuer.exponent,
         authorization=authorization,
     )
-    return render(facts, module.language, module.columns, module.code_page)
+    return printed(facts, module.language, module.columns, module.code_page)
 
 
-def _receipt(ask: Ask, facts: Facts, decision: Decision, number: int, told: Card | None) -> bytes:
+def _receipt(ask: Ask, facts: Facts, decision: Decision, authorization: str, told: Card | None) -> bytes:
+    envelope = ask.envelope
     request = None if isinstance(ask.request, FormatError) else ask.request
     moment, module, issuer = facts.moment, facts.module, facts.issuer
-    approved = decision.result in APPROVALS
-    return render(
+    balances = told.balances if told else None
+    return printed(
         ReceiptFacts(
             merchant=issuer.name,
             branch=module.branch_name,
             module=module.number,
             date=moment.today,
-            time=moment.local.time(),
-            command=_COMMAND_KEYS.get(ask.envelope.command, "unknown"),
+            time=moment.time_of_day,
+            command=_COMMAND_KEYS.get(envelope.command, "unknown"),
             result=decision.result,
             reason=decision.reason,
             currency=issuer.code,
             exponent=issuer.exponent,
-            programme=facts.programme.title if facts.programme and told else "",
+            programme=facts.programme.title if told and facts.programme else "",
             card=request.card if request else "",
-            keyed=request is not None and ask.envelope.flags & _KEYED != 0,
-            requested=request.amount if request and request.amount else None,
-            approved=decision.approved if approved and decision.approved else None,
+            keyed=request is not None and bool(envelope.flags & _KEYED),
+            requested=request.amount or None if request else None,
+            approved=decision.approved or None if decision.result in APPROVALS else None,
             still_due=decision.still_due or None,
-            balance=told.balances.value if told else None,
-            available=told.balances.available if told else None,
-            owed=-told.balances.owed if told else None,
+            balance=balances.value if balances else None,
+            available=balances.available if balances else None,
+            owed=-balances.owed if balances else None,
             valid_until=told.valid_until if told else None,
-            authorization=f"{number:012d}",
+            authorization=authorization,
             original=f"{facts.original.number:012d}" if facts.original else None,
             cashier=request.cashier if request else 0,
             till_receipt=request.till_receipt if request else "",

@@ -5,12 +5,13 @@ answer is final and not recorded. What else is wrong with it is kept as a Format
 its record before anybody judges it again (law 1).
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from authsrv.keys import KeyRing, Purpose
+from authsrv.keys import CARD_BYTES, KeyRing
 from ledger.batch import Lookup
 from ledger.names import Name, read_authorization_number
 from protocol import access_code
+from protocol.crypto import BlockCipher
 from protocol.messages import (
     Envelope,
     FormatError,
@@ -21,6 +22,8 @@ from protocol.messages import (
     read_envelope,
 )
 from protocol.numbers import Command, Reason
+
+_NO_CARD: Final = bytes(CARD_BYTES)
 
 
 class Ask(NamedTuple):
@@ -35,15 +38,17 @@ class Ask(NamedTuple):
     code: str | None  # the digits; None where none came or the block was malformed
 
     def __repr__(self) -> str:
-        return f"<Ask {self.name}>"
+        return f"<Ask {self.envelope!r}>"
 
     def lookup(self) -> Lookup:
         """What the database is to look up and lock for it."""
-        request = self.request
+        name, _, _, request, token, code_came, _ = self
         if isinstance(request, FormatError):
-            return Lookup(self.name, None, with_code=False, original=None, original_number=None)
+            return Lookup(name, None, with_code=False, original=None, original_number=None)
+        if request.original is None:  # so it is no reversal, and `shown` is the token
+            return Lookup(name, token, code_came, None, None)
         number = read_authorization_number(request.original) if isinstance(request.original, str) else None
-        return Lookup(self.name, self.shown, self.code_came, self.original, number)
+        return Lookup(name, self.shown, code_came, self.original, number)
 
     @property
     def command(self) -> Command | None:
@@ -62,13 +67,13 @@ class Ask(NamedTuple):
         return Name(self.name.module, named.date, named.sequence) if isinstance(named, OriginalName) else None
 
 
-def open_ask(plain: bytes, module: int, access_code_key: bytes, ring: KeyRing) -> tuple[Envelope, Ask | Reason]:
+def open_ask(plain: bytes, module: int, code_cipher: BlockCipher, ring: KeyRing) -> tuple[Envelope, Ask | Reason]:
     """Read a request that came over a session of `module`: what it asks, or why it has no usable name.
 
     Args:
         plain: the 320 opened bytes.
         module: the number that the session signed on with.
-        access_code_key: the session's key for access-code blocks, 16 bytes.
+        code_cipher: that of the session's key for access-code blocks.
         ring: the issuer's keys.
 
     """
@@ -76,29 +81,27 @@ def open_ask(plain: bytes, module: int, access_code_key: bytes, ring: KeyRing) -
     if envelope.module != module:
         return envelope, Reason.FOREIGN_MODULE
     try:
-        named = envelope.name()
+        name = Name(*envelope.name())
     except FormatError as error:
         return envelope, error.reason
-    token = ring.token(envelope.card) if any(envelope.card) else None
-    request = _decoded(plain)
-    block = None if isinstance(request, FormatError) else request.access_code_block
-    code = None
-    if block is not None and isinstance(request, Request):
-        code = access_code.decode(block, request.card, access_code_key)
-    return envelope, Ask(Name._make(named), envelope, plain, request, token, block is not None, code)
-
-
-def _decoded(plain: bytes) -> Request | FormatError:
+    token = ring.token(envelope.card) if envelope.card != _NO_CARD else None
+    code_came, code = False, None
+    request: Request | FormatError
     try:
-        return decode_request(plain)
+        request = decode_request(plain, envelope)
     except FormatError as error:
-        return error
+        request = error
+    else:
+        if request.access_code_block is not None:
+            code_came = True
+            code = access_code.decode(request.access_code_block, request.card, code_cipher)
+    return envelope, Ask(name, envelope, plain, request, token, code_came, code)
 
 
 def same_content(ask: Ask, ring: KeyRing, token_key: int, digest_key: int) -> bytes:
     """The keyed digest of what was asked, under the key versions of the row that it stands in or goes into."""
     token = b""
     if ask.token is not None:
-        current = token_key == ring.current(Purpose.TOKEN)
+        current = token_key == ring.token_key
         token = ask.token if current else ring.token(ask.envelope.card, token_key)
     return ring.digest(identity_bytes(ask.plain, token), digest_key)

@@ -34,12 +34,12 @@ DAYS_AHEAD = 1
 
 def in_window(date: dt.date, today: dt.date) -> bool:
     """Whether a new name may carry this date."""
-    return -DAYS_BACK <= (date - today).days <= DAYS_AHEAD
+    return date == today or -DAYS_BACK <= (date - today).days <= DAYS_AHEAD
 
 
 def recordable(date: dt.date, today: dt.date) -> bool:
     """Whether a name of this date can be recorded: in the window and a day beyond, so that a decline is found again."""
-    return -DAYS_BACK - 1 <= (date - today).days <= DAYS_AHEAD + 1
+    return date == today or -DAYS_BACK - 1 <= (date - today).days <= DAYS_AHEAD + 1
 
 
 def decide(request: Request | FormatError, date: dt.date, facts: Facts) -> Decision:
@@ -61,24 +61,21 @@ def decide(request: Request | FormatError, date: dt.date, facts: Facts) -> Decis
 
 
 def _by_command(request: Request, facts: Facts) -> Decision:
-    match request.command:
-        case Command.REVERSE:
-            return _reverse(request, facts)
-        case Command.REPRINT:
-            return _reprint(facts)
-        case Command.REFUND:
-            return _refund(request, facts)
-        case _:
-            refusal, card, programme = _admit(request, facts)
-            if card is None or programme is None:
-                return decline(refusal)
-            match request.command:
-                case Command.ACTIVATE | Command.RELOAD:
-                    return _load(request, facts, card, programme)
-                case Command.SALE:
-                    return _sale(request, facts, card, programme)
-                case _:
-                    return Decision(Result.APPROVED, card=card)
+    command = request.command
+    if command is Command.REVERSE:
+        return _reverse(request, facts)
+    if command is Command.REPRINT:
+        return _reprint(facts)
+    if command is Command.REFUND:
+        return _refund(request, facts)
+    refusal, card, programme = _admit(request, facts)
+    if card is None or programme is None:
+        return decline(refusal)
+    if command is Command.SALE:
+        return _sale(request, facts, card, programme)
+    if command in LOADS:
+        return _load(request, facts, card, programme)
+    return Decision(Result.APPROVED, card=card)
 
 
 # Who is asking
@@ -112,13 +109,8 @@ def _prove_holder(request: Request, facts: Facts) -> Decision:
 def _code_needed(command: Command, facts: Facts) -> bool:
     if command not in CODE_NEEDED or facts.card is None or facts.programme is None:
         return False
-    match facts.programme.access_code:
-        case AccessCode.REQUIRED:
-            return True
-        case AccessCode.OPTIONAL:
-            return facts.card.verifier is not None
-        case AccessCode.NONE:
-            return False
+    asked = facts.programme.access_code
+    return asked is AccessCode.REQUIRED or (asked is AccessCode.OPTIONAL and facts.card.verifier is not None)
 
 
 def _admit(request: Request, facts: Facts) -> tuple[Reason, Card | None, Programme | None]:
@@ -175,7 +167,7 @@ def _sale(request: Request, facts: Facts, card: Card, programme: Programme) -> D
 
 
 def _moved(card: Card, postings: tuple[Posting, ...], *, approved: int, undos: tuple[Undo, ...] = ()) -> Decision:
-    after = Card(*card[:-1], apply(card.balances, postings))  # twice as fast as _replace, and on every sale's way
+    after = card._replace(balances=apply(card.balances, postings))
     return Decision(Result.APPROVED, approved=approved, postings=postings, card=after, undos=undos)
 
 

@@ -35,9 +35,12 @@ class Moment:
     local: dt.datetime
     booked_on: dt.date
     today: dt.date = field(init=False)  # the issuer's calendar day
+    time_of_day: dt.time = field(init=False)
 
     def __post_init__(self) -> None:
+        """Take the local time apart once for a batch."""
         object.__setattr__(self, "today", self.local.date())
+        object.__setattr__(self, "time_of_day", self.local.time())
 
 
 @dataclass(frozen=True, slots=True)

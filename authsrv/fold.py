@@ -7,13 +7,14 @@ was undone, the module's budget, the names themselves, tombstones included.
 Nothing here touches the database: `gathered` was read before, `Writes` is written after, the caller brings randomness.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from authsrv.answer import compose, late_original, unrecorded
 from authsrv.ask import Ask, same_content
 from authsrv.decide import decide, recordable
 from authsrv.facts import Code, Decision, Facts, Module, Moment
-from authsrv.keys import NONCE_BYTES, KeyRing, Purpose
+from authsrv.keys import NONCE_BYTES, KeyRing
 from authsrv.registry import Registry
 from ledger.authorizations import Authorization, Original, Recorded
 from ledger.batch import Gathered, Writes
@@ -23,8 +24,9 @@ from loyalty.programme import AccessCode, Programme
 from protocol.messages import Request
 from protocol.numbers import Command, Reason
 
+NONCES: Final = 64  # drawn at once
+
 _UNKNOWN = Number(card=None, live=True, failures=0)
-_NONCES_DRAWN = 32  # at a time: drawing costs more than what is drawn
 
 
 class Fold:
@@ -36,15 +38,15 @@ class Fold:
         self._gathered = gathered
         self._registry = registry
         self._ring = ring
-        self._nonces = _nonces(random)
+        self._random = random
         self._moment = Moment(gathered.decided_at, gathered.local_at.replace(microsecond=0), gathered.booked_on)
         self._numbers: dict[bytes, Number] = dict(gathered.numbers)
         self._cards: dict[int, Card] = dict(gathered.cards)
         self._bad_cards: dict[int, int] = dict(gathered.bad_cards)
         self._originals: dict[Name, Original] = {original.name: original for original in gathered.originals.values()}
         self._decided: dict[Name, Authorization] = {}
-        self._programmes: dict[int, Programme | None] = {}  # in force today
-        self._token_key, self._digest_key = ring.current(Purpose.TOKEN), ring.current(Purpose.DIGEST)
+        self._programmes: dict[int, Programme | None] = {}
+        self._nonces = b""
 
     def answer(self, place: int, ask: Ask) -> bytes:
         """The answer to the request at `place` of the batch, page 1, 1,400 bytes."""
@@ -103,6 +105,7 @@ class Fold:
         )
 
     def _programme(self, number: int) -> Programme | None:
+        """The rules in force today, looked up once a batch."""
         if number not in self._programmes:
             self._programmes[number] = self._registry.programme(number, self._moment.today)
         return self._programmes[number]
@@ -174,16 +177,16 @@ class Fold:
         """Write the outcome under its name, keep it for the rest of the batch, and give its first page."""
         request = ask.request if isinstance(ask.request, Request) else None
         copy_of: tuple[bytes, ...] = ()
-        if facts.original is not None and ask.command is Command.REPRINT:
+        if ask.command is Command.REPRINT and facts.original is not None:
             copy_of = tuple(
                 self._ring.open(facts.original.name, page, sealed)
                 for page, sealed in enumerate(facts.original.answers, start=1)
             )
         pages = compose(ask, facts, decision, serial, copy_of)
         sealed = tuple(
-            [self._ring.seal(ask.name, place, page, next(self._nonces)) for place, page in enumerate(pages, start=1)]
+            [self._ring.seal(ask.name, place, page, self._nonce()) for place, page in enumerate(pages, start=1)]
         )
-        token_key, digest_key = self._token_key, self._digest_key
+        token_key, digest_key = self._ring.token_key, self._ring.digest_key
         digest = same_content(ask, self._ring, token_key, digest_key)
         original, card = facts.original, decision.card or facts.card
         self._keep(
@@ -212,6 +215,13 @@ class Fold:
             )
         )
         return pages[0]
+
+    def _nonce(self) -> bytes:
+        """Twelve random bytes, drawn for many pages at once."""
+        if not self._nonces:
+            self._nonces = self._random(NONCES * NONCE_BYTES)
+        nonce, self._nonces = self._nonces[:NONCE_BYTES], self._nonces[NONCE_BYTES:]
+        return nonce
 
     def _keep(self, authorization: Authorization) -> None:
         """Have it written, and known to the rest of the batch."""
@@ -243,13 +253,6 @@ class Fold:
             postings=decided.postings,
             answers=decided.answers,
         )
-
-
-def _nonces(random: Callable[[int], bytes]) -> Iterator[bytes]:
-    while True:
-        drawn = random(NONCE_BYTES * _NONCES_DRAWN)
-        for at in range(0, len(drawn), NONCE_BYTES):
-            yield drawn[at : at + NONCE_BYTES]
 
 
 def answer_all(asks: Sequence[Ask], fold: Fold) -> list[bytes]:

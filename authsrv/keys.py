@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger.names import Name
-from protocol.crypto import Cmac, Mac, expand
+from protocol.crypto import Cmac, Hmac, expand
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -92,7 +92,7 @@ class KeyRing:
     """An issuer's keys in every version, opened; made from (purpose, version) -> 32 bytes."""
 
     def __init__(self, issuer: int, keys: Mapping[tuple[Purpose, int], bytes]) -> None:
-        self._issuer = issuer.to_bytes(4)
+        self._first_of_token = _TOKEN_FIRST + issuer.to_bytes(4)
         self._current: dict[Purpose, int] = {}
         for purpose in ISSUER_PURPOSES:
             versions = [version for held, version in keys if held is purpose]
@@ -101,8 +101,11 @@ class KeyRing:
             if sorted(versions) != list(range(1, len(versions) + 1)):
                 raise KeyFault(f"the database holds the {purpose} keys {sorted(versions)}: one in between is missing")
             self._current[purpose] = max(versions)
-        self._macs = {name: Cmac(key) for name, key in keys.items() if name[0] in (Purpose.TOKEN, Purpose.VERIFIER)}
-        self._digests = {version: Mac(key) for (purpose, version), key in keys.items() if purpose is Purpose.DIGEST}
+        self.token_key, self.digest_key = self._current[Purpose.TOKEN], self._current[Purpose.DIGEST]
+        self._record_key = self._current[Purpose.RECORD]
+        self._token_macs = self._nest(keys, Purpose.TOKEN)
+        self._verifier_macs = self._nest(keys, Purpose.VERIFIER)
+        self._digests = {version: Hmac(key) for (purpose, version), key in keys.items() if purpose is Purpose.DIGEST}
         self._records = {version: AESGCM(key) for (purpose, version), key in keys.items() if purpose is Purpose.RECORD}
 
     def __repr__(self) -> str:
@@ -114,13 +117,12 @@ class KeyRing:
 
     def token(self, card: bytes, version: int | None = None) -> bytes:
         """The 16 bytes that stand for a card number, given as the 20 bytes of the wire."""
-        return self._nested(Purpose.TOKEN, _TOKEN_FIRST + self._issuer + card, _TOKEN_NEXT, version)
+        return _nested(_up_to(self._token_macs, version), self._first_of_token + card, _TOKEN_NEXT)
 
     def verifier(self, card_id: int, digits: str, version: int | None = None) -> bytes:
         """The 16 bytes that an access code is compared by."""
-        return self._nested(
-            Purpose.VERIFIER, _VERIFIER_FIRST + card_id.to_bytes(8) + digits.encode(), _VERIFIER_NEXT, version
-        )
+        first = _VERIFIER_FIRST + card_id.to_bytes(8) + digits.encode()
+        return _nested(_up_to(self._verifier_macs, version), first, _VERIFIER_NEXT)
 
     def verifies(self, card_id: int | None, verifier: bytes | None, version: int | None, digits: str | None) -> bool:
         """Whether `digits` is the card's code.
@@ -133,11 +135,11 @@ class KeyRing:
 
     def digest(self, identity: bytes, version: int | None = None) -> bytes:
         """The keyed digest of a request's content, 16 bytes: HMAC-SHA-256 cut to half."""
-        return self._digests[version or self._current[Purpose.DIGEST]].tag(identity)
+        return self._digests[version or self.digest_key].tag(identity)[:DIGEST_BYTES]
 
     def seal(self, name: Name, page: int, answer: bytes, nonce: bytes) -> bytes:
         """A recorded answer for the ledger: version, nonce, and the answer without its trailing zeros, sealed."""
-        version = self._current[Purpose.RECORD]
+        version = self._record_key
         return (
             version.to_bytes(2)
             + nonce
@@ -153,14 +155,22 @@ class KeyRing:
             raise KeyFault(f"a recorded answer does not open under record key {version}") from None
         return answer.ljust(ANSWER_BYTES, b"\0")
 
-    def _nested(self, purpose: Purpose, first: bytes, following: bytes, version: int | None) -> bytes:
-        value = self._mac(purpose, 1, first)
-        for step in range(2, (version or self._current[purpose]) + 1):
-            value = self._mac(purpose, step, following + value)
-        return value
+    def _nest(self, keys: Mapping[tuple[Purpose, int], bytes], purpose: Purpose) -> tuple[Cmac, ...]:
+        return tuple(Cmac(keys[purpose, version]) for version in range(1, self._current[purpose] + 1))
 
-    def _mac(self, purpose: Purpose, version: int, message: bytes) -> bytes:
-        return self._macs[purpose, version].tag(message)
+
+def _up_to(macs: tuple[Cmac, ...], version: int | None) -> tuple[Cmac, ...]:
+    if version is not None and not 0 < version <= len(macs):
+        raise KeyFault(f"version {version} of a key is not in the ring, which has {len(macs)}")
+    return macs[:version]
+
+
+def _nested(macs: tuple[Cmac, ...], first: bytes, following: bytes) -> bytes:
+    """The value of the last of these versions: each is the one before put through its key."""
+    value = macs[0].tag(first)
+    for mac in macs[1:]:
+        value = mac.tag(following + value)
+    return value
 
 
 def _place(name: Name, page: int) -> bytes:

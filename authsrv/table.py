@@ -20,6 +20,8 @@ from protocol.numbers import Command, Reason, Result
 class State(IntEnum):
     """What stands in the way of a card, worst first."""
 
+    __hash__ = int.__hash__
+
     UNKNOWN = auto()
     REPLACED = auto()
     CLOSED = auto()
@@ -35,17 +37,16 @@ def state_of(number: Number | None, card: Card | None, today: dt.date) -> State:
         return State.UNKNOWN
     if number is not None and not number.live:
         return State.REPLACED
-    match card.status:
-        case CardStatus.CLOSED:
-            return State.CLOSED
-        case CardStatus.BLOCKED:
-            return State.BLOCKED
-        case CardStatus.ISSUED:
-            return State.ISSUED
-        case CardStatus.ACTIVE:
-            return State.EXPIRED if expired(card.valid_until, today) else State.ACTIVE
+    if card.status is CardStatus.ACTIVE:
+        return State.EXPIRED if expired(card.valid_until, today) else State.ACTIVE
+    return _OTHERWISE[card.status]
 
 
+_OTHERWISE: Final = {
+    CardStatus.CLOSED: State.CLOSED,
+    CardStatus.BLOCKED: State.BLOCKED,
+    CardStatus.ISSUED: State.ISSUED,
+}
 _STATES: Final = (
     State.UNKNOWN, State.REPLACED, State.CLOSED, State.BLOCKED, State.EXPIRED, State.ISSUED, State.ACTIVE,
 )  # fmt: skip

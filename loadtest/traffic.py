@@ -11,7 +11,6 @@ What must hold:
 import datetime as dt
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import accumulate
 from random import Random
 from typing import Any, Final
@@ -98,7 +97,7 @@ class Script:
                 return self._request(NOT_SERVED, card=self._any_card().number)
             case Act.REPEAT if self._recorded:
                 earlier = self._random.choice(self._recorded)
-                return replace(earlier, flags=earlier.flags | Flag.REPEAT)
+                return earlier._replace(flags=earlier.flags | Flag.REPEAT)
             case _ if self._sales and act in LOOKING_BACK:
                 return self._look_back(act)
             case _:  # a sale, and what cannot be done yet

@@ -7,7 +7,7 @@ the difference would be an oracle.
 
 from typing import Final
 
-from protocol.crypto import BLOCK_BYTES, block_ciphers, encrypt_block
+from protocol.crypto import BLOCK_BYTES, BlockCipher, encrypt_block
 
 CONTROL: Final = 0x4
 DIGITS_MIN: Final = 4
@@ -29,10 +29,12 @@ def encode(access_code: str, card: str, key: bytes, random: bytes) -> bytes:
     return encrypt_block(key, _xor(encrypt_block(key, plain), _card_block(card)))
 
 
-def decode(block: bytes, card: str, key: bytes) -> str | None:
-    """The access code in a block for this card, or None if it is malformed: control, length, digits or fill."""
-    decrypt = block_ciphers(key)[1].update
-    plain = decrypt(_xor(decrypt(block), _card_block(card)))
+def decode(block: bytes, card: str, cipher: BlockCipher) -> str | None:
+    """The access code in a block for this card, or None if it is malformed: control, length, digits or fill.
+
+    `cipher` is that of the session's key.
+    """
+    plain = cipher.decrypt(_xor(cipher.decrypt(block), _card_block(card)))
     nibbles = plain[:RANDOM_BYTES].hex()
     size = int(nibbles[1], 16)
     access_code, fill = nibbles[2 : 2 + size], nibbles[2 + size :]

@@ -8,7 +8,7 @@ Only what `layout.py` needs is understood (big-endian numbers, bytes, unnamed ze
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,9 +80,7 @@ class Codec:
         self._names = tuple(field.name for field in self.fields if field.name)
         self._by_name = {field.name: field for field in self.fields if field.name}
         self._zeros: dict[str, Any] = {name: b"" if self._by_name[name].is_bytes else 0 for name in self._names}
-        self._sized = tuple(
-            (place, field.name, field.size) for place, field in enumerate(self._by_name.values()) if field.is_bytes
-        )
+        self._sizes = tuple((field.name, field.size) for field in self._by_name.values() if field.is_bytes)
         self._unused = tuple((field.at, field.end, bytes(field.size)) for field in self.fields if not field.name)
         if self._struct.size != self.size or len(self._by_name) != len(self._names):
             raise TypeError("a declaration whose names or sizes do not add up")
@@ -94,6 +92,14 @@ class Codec:
     def names(self) -> tuple[str, ...]:
         """The named fields in their order."""
         return self._names
+
+    def bits(self, names: Collection[str]) -> int:
+        """The bits of some fields, in the whole layout read as one big-endian number; "" names the unused bytes."""
+        number = 0
+        for field in self.fields:
+            if field.name in names:
+                number |= ((1 << 8 * field.size) - 1) << 8 * (self.size - field.end)
+        return number
 
     def unpack(self, data: bytes) -> dict[str, Any]:
         """Read the values of exactly `size` bytes, whole numbers and bytes by name.
@@ -107,13 +113,6 @@ class Codec:
                 raise LayoutError(f"an unused byte from {at} to {end - 1} is not zero")
         return dict(zip(self._names, self._struct.unpack(data), strict=True))
 
-    def unpack_row(self, data: bytes) -> tuple[Any, ...]:
-        """Read the values of exactly `size` bytes in the layout's order, whatever the unused bytes hold.
-
-        Raises struct.error on another length.
-        """
-        return self._struct.unpack(data)
-
     def pack(self, values: Mapping[str, int | bytes]) -> bytes:
         """Write values; a name that is left out is zero.
 
@@ -122,20 +121,11 @@ class Codec:
         row = {**self._zeros, **values}
         if len(row) != len(self._zeros):
             raise ValueError(f"not in this layout: {sorted(values.keys() - self._zeros.keys())}")
-        return self.pack_row(tuple(row.values()))
-
-    def pack_row(self, row: Sequence[int | bytes]) -> bytes:
-        """Write a value for each named field, in the layout's order.
-
-        Raises ValueError for a number outside its field, bytes longer than theirs, and a row of another length.
-        """
-        if len(row) != len(self._names):
-            raise ValueError(f"this layout has {len(self._names)} fields, not {len(row)}")
-        for place, name, size in self._sized:
-            if len(row[place]) > size:  # type: ignore[arg-type]  # bytes stand where the layout has bytes
+        for name, size in self._sizes:
+            if len(row[name]) > size:
                 raise ValueError(f"{name} is longer than {size} bytes")
         try:
-            return self._struct.pack(*row)
+            return self._struct.pack(*row.values())
         except struct.error:
             raise ValueError("a number does not fit its field") from None
 

@@ -5,15 +5,16 @@ so that the public vectors of NIST and the RFCs can be run through exactly what 
 raises `ForgeryError`, which says nothing about why.
 """
 
-import hashlib
 import hmac
+from collections.abc import Callable
 from functools import lru_cache
+from hashlib import sha256
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
@@ -21,10 +22,8 @@ from cryptography.hazmat.primitives.cmac import CMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 BLOCK_BYTES: Final = 16
-_SESSIONS_KEPT: Final = 4096
-_HASH_BLOCK_BYTES: Final = 64
-_INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
+SHA256_BLOCK_BYTES: Final = 64
+_CIPHERS_KEPT: Final = 4096
 
 
 class ForgeryError(Exception):
@@ -46,21 +45,53 @@ def mac(key: bytes, message: bytes) -> bytes:
     return hmac.digest(key, message, "sha256")[:16]
 
 
+class BlockCipher:
+    """AES over single blocks of 16 bytes, under one key.
+
+    Making a key ready costs ten times what a block does, so who has many keys keeps the cipher of each beside it, as a
+    switch its sessions': a cache for all would be too small for some and outlive others. ECB keeps nothing between
+    blocks.
+    """
+
+    __slots__ = ("decrypt", "encrypt")
+
+    def __init__(self, key: bytes):
+        cipher = Cipher(AES(key), ECB())  # noqa: S305 - one block, no mode is meant
+        self.encrypt: Callable[[bytes], bytes] = cipher.encryptor().update
+        self.decrypt: Callable[[bytes], bytes] = cipher.decryptor().update
+
+
 def encrypt_block(key: bytes, block: bytes) -> bytes:
     """AES over one block of 16 bytes."""
-    return block_ciphers(key)[0].update(block)
+    return _cipher(key).encrypt(block)
 
 
 def decrypt_block(key: bytes, block: bytes) -> bytes:
     """The inverse of `encrypt_block`."""
-    return block_ciphers(key)[1].update(block)
+    return _cipher(key).decrypt(block)
 
 
-@lru_cache(_SESSIONS_KEPT)
-def block_ciphers(key: bytes) -> tuple[CipherContext, CipherContext]:
-    """The two directions of a key, made ready once, which costs more than a block; ECB keeps nothing between blocks."""
-    cipher = Cipher(AES(key), ECB())  # noqa: S305 - one block, no mode is meant
-    return cipher.encryptor(), cipher.decryptor()
+@lru_cache(_CIPHERS_KEPT)
+def _cipher(key: bytes) -> BlockCipher:
+    return BlockCipher(key)
+
+
+class Hmac:
+    """HMAC-SHA256 (RFC 2104) under one key of at most 64 bytes, made ready once: the two hashes begun with its pads."""
+
+    def __init__(self, key: bytes):
+        if len(key) > SHA256_BLOCK_BYTES:
+            raise ValueError(f"a key of {len(key)} bytes would have to be hashed first")
+        padded = key.ljust(SHA256_BLOCK_BYTES, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in padded))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in padded))
+
+    def tag(self, message: bytes) -> bytes:
+        """The 32 bytes of a message."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 class Cmac:
@@ -74,24 +105,6 @@ class Cmac:
         mac = self._fresh.copy()
         mac.update(message)
         return mac.finalize()
-
-
-class Mac:
-    """HMAC-SHA256 under one key, made ready once: both pads are hashed already. Tags of 16 bytes, as `mac` gives."""
-
-    def __init__(self, key: bytes):
-        padded = (key if len(key) <= _HASH_BLOCK_BYTES else hashlib.sha256(key).digest()).ljust(
-            _HASH_BLOCK_BYTES, b"\0"
-        )
-        self._inner = hashlib.sha256(padded.translate(_INNER_PAD))
-        self._outer = hashlib.sha256(padded.translate(_OUTER_PAD))
-
-    def tag(self, message: bytes) -> bytes:
-        """The tag of a message."""
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(message)
-        outer.update(inner.digest())
-        return outer.digest()[:BLOCK_BYTES]
 
 
 class Gcm:

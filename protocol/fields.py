@@ -87,7 +87,12 @@ def parts(field: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """One row of the table, with all that decoding needs worked out beforehand."""
+    """One row of the table, with all that decoding needs worked out beforehand.
+
+    `zero_bits` and `needed_bits` say of the 320 bytes, read as one number, what `flags`, `forbidden`, `needed` and the
+    codec say field by field: the first must all be 0, and of each of the second at least one must not. Numbers can tell
+    that something is wrong at the cost of an addition; the fields tell what.
+    """
 
     required: frozenset[str]
     allowed: frozenset[str]
@@ -95,6 +100,8 @@ class Rules:
     flags: int
     needed: tuple[tuple[str, tuple[str, ...]], ...]
     forbidden: tuple[tuple[str, slice, bytes], ...]
+    zero_bits: int
+    needed_bits: tuple[int, ...]
 
     def presence(self, field: str) -> Presence:
         """What this command says of a field."""
@@ -108,17 +115,21 @@ def _rules(command: Command, required: frozenset[str], allowed: frozenset[str]) 
     named = {part for field in required | allowed for part in parts(field)}
     if unknown := named - set(codec.names):
         raise TypeError(f"{command.name} names fields that its layout does not have: {sorted(unknown)}")
+    flags = sum(FLAGS[field].value for field in (required | allowed) & FLAGS.keys())
+    needed = tuple((field, parts(field)) for field in FIELDS if field in required - ZERO_IS_A_VALUE)
+    forbidden = tuple(
+        field for field in codec.fields if field.name and field.name not in named and field.name not in _ALWAYS
+    )
+    flag_bits = codec.bits({"flags"}) & ~(flags << 8 * (codec.size - codec["flags"].end))
     return Rules(
         required,
         allowed - required,
         codec,
-        sum(FLAGS[field].value for field in (required | allowed) & FLAGS.keys()),
-        tuple((field, parts(field)) for field in FIELDS if field in required - ZERO_IS_A_VALUE),
-        tuple(
-            (field.name, slice(field.at, field.end), bytes(field.size))
-            for field in codec.fields
-            if field.name and field.name not in named and field.name not in _ALWAYS
-        ),
+        flags,
+        needed,
+        tuple((field.name, field.place, bytes(field.size)) for field in forbidden),
+        flag_bits | codec.bits({"", *(field.name for field in forbidden)}),
+        tuple(codec.bits(parts) for _, parts in needed),
     )
 
 

@@ -11,8 +11,10 @@ from typing import Any, Final
 from protocol.numbers import AMOUNT_END, Reason, TotalsKind
 
 AUTHORIZATION_DIGITS: Final = 12
-_DAYS_KEPT: Final = 512
-_SECONDS_KEPT: Final = 1024
+
+# Nearly all requests of a second spell the same few.
+_DATES_KEPT: Final = 256
+_TIMES_KEPT: Final = 256
 
 _PAIRS = tuple((f"count_{kind.name.lower()}", f"sum_{kind.name.lower()}") for kind in TotalsKind)
 
@@ -26,7 +28,7 @@ class FormatError(ValueError):
         self.field = field
 
 
-@lru_cache(_DAYS_KEPT)  # few days are asked about, and each by many requests
+@lru_cache(_DATES_KEPT)
 def calendar_date(yyyymmdd: int) -> datetime.date | None:
     """The date that a number spells, or None if there is no such day."""
     try:
@@ -84,20 +86,21 @@ def optional_date(number: int, field: str) -> datetime.date | None:
     return date(number, field) if number else None
 
 
-def time(number: int, field: str) -> datetime.time:
-    """A time of the day."""
-    found = _time_of_day(number)
-    if found is None:
-        raise FormatError(Reason.BAD_TIME, field)
-    return found
-
-
-@lru_cache(_SECONDS_KEPT)
-def _time_of_day(hhmmss: int) -> datetime.time | None:
+@lru_cache(_TIMES_KEPT)
+def time_of_day(hhmmss: int) -> datetime.time | None:
+    """The time that a number spells, or None if the day has none such."""
     try:
         return datetime.time(hhmmss // 10_000, hhmmss // 100 % 100, hhmmss % 100)
     except ValueError:
         return None
+
+
+def time(number: int, field: str) -> datetime.time:
+    """A time of the day."""
+    found = time_of_day(number)
+    if found is None:
+        raise FormatError(Reason.BAD_TIME, field)
+    return found
 
 
 def time_number(moment: datetime.time) -> int:

@@ -1,10 +1,10 @@
 """Frames on a stream of bytes: where one ends, and whether it may be one at all.
 
-Every type has one length, so the first four bytes of a frame (length, version, type) decide whether the rest is worth
-reading. What is kept between two reads is therefore always less than the largest frame that this end takes.
+Every type has one length, so all its frames begin with the same four bytes (length, version, type), and these decide
+whether the rest is worth reading. What is kept between two reads is therefore always less than the largest frame that
+this end takes.
 """
 
-import struct
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
@@ -14,9 +14,8 @@ from protocol.layout import FRAME_BYTES, HEADER
 from protocol.numbers import VERSION, FrameType
 
 _HEADER = Codec(HEADER)
-_START = struct.Struct(">HBB")
-SESSION: Final = slice(_HEADER["session"].at, _HEADER["session"].end)
-_COUNTER = slice(_HEADER["counter"].at, _HEADER["counter"].end)
+SESSION: Final = _HEADER["session"].place
+_NAMED = _HEADER.picking("session", "counter")
 HEADER_BYTES: Final = _HEADER.size
 LENGTH_BYTES: Final = _HEADER["length"].size
 SESSION_BYTES: Final = _HEADER["session"].size
@@ -24,6 +23,14 @@ SESSION_BYTES: Final = _HEADER["session"].size
 
 class FramingError(Exception):
     """What came cannot be a frame: the connection has lost its place, or never had one."""
+
+
+_STARTS = {
+    frame_type: _HEADER.pack({"length": size - LENGTH_BYTES, "version": VERSION, "type": frame_type})[: SESSION.start]
+    for frame_type, size in FRAME_BYTES.items()
+}
+_START_BYTES: Final = SESSION.start
+_COUNTER_BYTES: Final = _HEADER["counter"].size
 
 
 class Frame(NamedTuple):
@@ -47,8 +54,7 @@ class Frame(NamedTuple):
 
 def header(type: FrameType, session: bytes, counter: int) -> bytes:  # noqa: A002 - the wire's own word
     """The 20 bytes that a frame begins with."""
-    length = FRAME_BYTES[type] - LENGTH_BYTES
-    return _HEADER.pack_row((length, VERSION, type, session, counter))
+    return _STARTS[type] + session + counter.to_bytes(_COUNTER_BYTES)
 
 
 def close(session: bytes) -> bytes:
@@ -60,34 +66,36 @@ class Splitter:
     """Cuts what one direction of a connection receives into frames of the types that it may carry."""
 
     def __init__(self, types: Iterable[FrameType]):
-        self._types = {frame_type.value: (frame_type, FRAME_BYTES[frame_type]) for frame_type in types}
-        self._buffer = bytearray()
+        self._starts = {_STARTS[frame_type]: (frame_type, FRAME_BYTES[frame_type]) for frame_type in types}
+        self._kept = b""
 
     def split(self, data: bytes) -> Iterator[Frame]:
         """Give the frames that are whole now, one by one; keep the rest.
 
         Raises FramingError, after the frames before it, as soon as four bytes show a wrong length, version or type.
         """
-        self._buffer += data
-        at = 0
+        if self._kept:
+            data = self._kept + data
+        at, end = 0, len(data)
         try:
-            while len(self._buffer) - at >= _START.size:
-                length, version, number = _START.unpack_from(self._buffer, at)
-                frame_type, size = self._types.get(number, (None, 0))
-                if frame_type is None or version != VERSION or length != size - LENGTH_BYTES:
+            while end - at >= _START_BYTES:
+                known = self._starts.get(data[at : at + _START_BYTES])
+                if known is None:
                     raise FramingError
-                if len(self._buffer) - at < size:
+                frame_type, size = known
+                if end - at < size:
                     return
-                raw = bytes(self._buffer[at : at + size])
+                raw = data[at : at + size]
                 at += size
-                yield Frame(frame_type, raw[SESSION], int.from_bytes(raw[_COUNTER]), raw)
+                session, counter = _NAMED.unpack_from(raw)
+                yield Frame(frame_type, session, counter, raw)
         finally:
-            del self._buffer[:at]
+            self._kept = data[at:]
 
     @property
     def kept(self) -> int:
         """How many bytes of an unfinished frame are held."""
-        return len(self._buffer)
+        return len(self._kept)
 
 
 class Offences:

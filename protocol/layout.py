@@ -145,6 +145,8 @@ def request(command: Command | None) -> Struct:
     return Struct(*_REQUEST_HEAD, *area.subcons, Const(bytes(REQUEST_BYTES - AREA_AT - area.sizeof())))
 
 
+VOUCHER_BYTES: Final = 24
+
 _ANSWER_HEAD: Final[tuple[Any, ...]] = (
     "in_reply_to" / Int64ub * "counter of the REQUEST that this answers; not part of the recorded answer",
     "command" / Int16ub * "echoed, as are the next four; see below",
@@ -170,8 +172,8 @@ _ANSWER_HEAD: Final[tuple[Any, ...]] = (
     "points_balance" / Int64sb,
     "visits_left" / Int32ub,
     "valid_until" / Int32ub * "yyyymmdd, 0 none",
-    "issued_voucher_1" / Bytes(24) * "printable ASCII, NUL-padded",
-    "issued_voucher_2" / Bytes(24),
+    "issued_voucher_1" / Bytes(VOUCHER_BYTES) * "printable ASCII, NUL-padded",
+    "issued_voucher_2" / Bytes(VOUCHER_BYTES),
     "text_length" / Int16ub * "bytes of receipt text on this page",
     "code_page" / Int8ub * "see Code pages",
     "columns" / Int8ub * "width that the text was laid out for",

@@ -29,6 +29,8 @@ class Noted(IntEnum):
 
     note: str
 
+    __hash__ = int.__hash__  # that of an enumeration is a call; a request looks many members up
+
     def __new__(cls, value: int, note: str = "") -> Self:
         """Make a member of its number and note; the note is left out when a member is looked up."""
         member = int.__new__(cls, value)

@@ -1,30 +1,28 @@
 """An answer as a frozen value, and the way between it and the 1,400 bytes that are recorded.
 
-A value here is a plain tuple: an answer is made for every request, and a frozen dataclass of thirty fields costs ten
-times as much to make.
-
 The counter that a frame carries before them belongs to the session, not to the answer: a repeat in another session gets
 the same bytes. A result or reason that this program does not know is kept as a number, because the switch may be newer
 than the module. None of the values appears in a repr or an error.
 """
 
 import datetime
-from itertools import chain
+import struct
+from functools import lru_cache
 from typing import Final, NamedTuple, Self
 
 from protocol import forms
 from protocol.codec import Codec, LayoutError
 from protocol.forms import FormatError
-from protocol.layout import RESPONSE, TOTALS_RESPONSE
-from protocol.numbers import OWN, CodePage, Command, Reason, TotalsKind
+from protocol.layout import RESPONSE, TEXT_BYTES, TOTALS_RESPONSE, VOUCHER_BYTES
+from protocol.numbers import OWN, CodePage, Command, Reason
 
 RESULT_MAX: Final = 99
 
 _IN_REPLY_TO_BYTES: Final = 8
-_NO_COUNTER: Final = 0  # in_reply_to, which is no part of what is recorded
-_NO_TOTALS: Final = ((0, 0),) * len(TotalsKind)
-_TOTALS: Final = Command.TOTALS.value
+_DAYS_KEPT: Final = 4096
+_SECONDS_KEPT: Final = 4096
 _ANSWER = Codec(RESPONSE)
+_RECORDED = struct.Struct(">" + "".join(field.form for field in _ANSWER.fields[1:]))  # without what a frame puts first
 _TOTALS_ANSWER = Codec(TOTALS_RESPONSE)
 _RESULT = slice(_ANSWER["result"].at - _IN_REPLY_TO_BYTES, _ANSWER["result"].end - _IN_REPLY_TO_BYTES)
 _SHAPED = frozenset(
@@ -45,7 +43,10 @@ class Taken(NamedTuple):
 
 
 class Response(NamedTuple):
-    """One answer. Command, flags, sequence, date and module are echoed as they came, so they are bare numbers."""
+    """One answer, field by field in the order of the layout. What is echoed as it came is bare numbers.
+
+    A tuple, because one is made for every request.
+    """
 
     command: int = 0
     flags: int = 0
@@ -73,8 +74,8 @@ class Response(NamedTuple):
     code_page: CodePage = CodePage.ASCII
     columns: int = 0
     last_sequence: int = 0
-    last_date: datetime.date | None = None
     taken: Taken = Taken()
+    last_date: datetime.date | None = None
     totals: tuple[tuple[int, int], ...] = ()  # (count, sum) by kind, of the command `totals` alone
     text: bytes = b""
 
@@ -85,23 +86,41 @@ class Response(NamedTuple):
         """The recorded answer's 1,400 bytes; raises ValueError if a value does not fit its field."""
         if not 0 <= self.result <= RESULT_MAX or len(self.authorization) not in (0, forms.AUTHORIZATION_DIGITS):
             raise ValueError("a result has two digits, an authorization number twelve")
-        taken = self.taken
-        row: tuple[int | bytes, ...] = (  # in the layout's order
-            *(_NO_COUNTER, self.command, self.flags, self.sequence, self.date, self.module),
-            *(self.result, self.reason, self.unit, self.pages, self.page),
+        if self.totals or self.command == Command.TOTALS:
+            return self._with_totals()
+        if len(self.text) > TEXT_BYTES or any(len(code) > VOUCHER_BYTES for code in self.issued_vouchers):
+            raise ValueError("a text is longer than its field")
+        try:
+            return _RECORDED.pack(*self._head(), self.text)
+        except struct.error:
+            raise ValueError("a number does not fit its field") from None
+
+    def _head(self) -> tuple[int | bytes, ...]:
+        """What stands before the text, value by value as the layout has them."""
+        return (
+            *self[:10],  # command to page
             self.authorization.encode("ascii"),
-            *(forms.date_number(self.switch_date), forms.time_number(self.switch_time)),
-            *(self.approved, self.still_due, self.balance, self.available),
-            *(self.discount, self.points_earned, self.points_balance, self.visits_left),
-            forms.date_number(self.valid_until),
-            *(self.issued_vouchers[0].encode("ascii"), self.issued_vouchers[1].encode("ascii")),
-            *(len(self.text), self.code_page, self.columns, self.last_sequence),
-            *(taken.points, taken.stored_value, taken.credit, *taken.vouchers),
-            forms.date_number(self.last_date),
+            _date_number(self.switch_date),
+            _time_number(self.switch_time),
+            *self[13:21],  # approved to visits left
+            _date_number(self.valid_until),
+            self.issued_vouchers[0].encode("ascii"),
+            self.issued_vouchers[1].encode("ascii"),
+            len(self.text),
+            self.code_page,
+            self.columns,
+            self.last_sequence,
+            self.taken.points,
+            self.taken.stored_value,
+            self.taken.credit,
+            *self.taken.vouchers,
+            _date_number(self.last_date),
         )
-        if self.command == _TOTALS or self.totals:
-            row += tuple(chain.from_iterable(self.totals or _NO_TOTALS))
-        return _answer_codec(self.command).pack_row((*row, self.text))[_IN_REPLY_TO_BYTES:]
+
+    def _with_totals(self) -> bytes:
+        values: dict[str, int | bytes] = dict(zip(_ANSWER.names[1:-1], self._head(), strict=True))
+        values |= {"text": self.text, **(forms.pair_values(self.totals) if self.totals else {})}
+        return _answer_codec(self.command).pack(values)[_IN_REPLY_TO_BYTES:]
 
     @classmethod
     def decode(cls, answer: bytes) -> Self:
@@ -153,8 +172,12 @@ def result_of(answer: bytes) -> int:
 _PLAIN: Final = tuple(name for name in Response._fields if name in _ANSWER.names and name not in _SHAPED)
 
 
+_date_number = lru_cache(_DAYS_KEPT)(forms.date_number)
+_time_number = lru_cache(_SECONDS_KEPT)(forms.time_number)
+
+
 def _answer_codec(command: int) -> Codec:
-    return _TOTALS_ANSWER if command == _TOTALS else _ANSWER
+    return _TOTALS_ANSWER if command == Command.TOTALS else _ANSWER
 
 
 def _result(number: int) -> int:

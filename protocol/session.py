@@ -32,6 +32,9 @@ class State(Enum):
     ENDED = "over"
 
 
+_LIVE: Final = State.LIVE  # looking a member up costs more than a request's whole use of it
+
+
 class Happening(Enum):
     """What can move a session on."""
 
@@ -87,9 +90,10 @@ class Sealer:
         """
         if HEADER_BYTES + len(plain) + TAG_BYTES != FRAME_BYTES[type]:
             raise ValueError(f"a {type.name} does not carry {len(plain)} bytes")
-        start = header(type, session, self.counter)
-        sealed = self._cipher.seal(nonce(self._iv, self.counter), plain, start)
-        self.counter += 1
+        counter = self.counter
+        start = header(type, session, counter)
+        sealed = self._cipher.seal(nonce(self._iv, counter), plain, start)
+        self.counter = counter + 1
         return start + sealed
 
 
@@ -105,10 +109,12 @@ class Opener:
 
     def open(self, frame: Frame) -> bytes:
         """The frame's plaintext; raises ForgeryError if it is not the next one or does not verify."""
-        if frame.counter != self.counter:
+        counter = self.counter
+        if frame.counter != counter:
             raise ForgeryError
-        plain = self._cipher.open(nonce(self._iv, self.counter), frame.body, frame.header)
-        self.counter += 1
+        raw = frame.raw
+        plain = self._cipher.open(nonce(self._iv, counter), raw[HEADER_BYTES:], raw[:HEADER_BYTES])
+        self.counter = counter + 1
         return plain
 
 
@@ -129,7 +135,7 @@ class Session:
     @property
     def live(self) -> bool:
         """Whether it carries new requests."""
-        return self.state is State.LIVE
+        return self.state is _LIVE
 
     def proven(self, terms: Terms, now: float) -> None:
         """The other end holds the keys: the session's time runs from here."""
@@ -140,8 +146,9 @@ class Session:
 
     def used(self, now: float) -> None:
         """A request has passed: idle time begins anew."""
-        if self.live:
-            self.deadline = min(now + self.idle_s, self.life_ends)
+        if self.state is _LIVE:
+            idle_ends = now + self.idle_s
+            self.deadline = min(self.life_ends, idle_ends)
 
     def renewed(self, now: float, drain_s: float) -> None:
         """Another session has taken over: only what is in flight is left."""

@@ -13,11 +13,12 @@ the connection has ended. The one answer to `ConnectionDropped` is to write what
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from functools import cached_property
+from typing import Final, NamedTuple, Protocol
 
 from protocol import frame as framing
 from protocol import signon
-from protocol.crypto import ForgeryError
+from protocol.crypto import BlockCipher, ForgeryError
 from protocol.frame import Frame, FramingError, Offences, Splitter
 from protocol.numbers import FrameType, Suite
 from protocol.session import (
@@ -31,6 +32,12 @@ from protocol.session import (
     State,
 )
 from protocol.signon import RootKey
+
+# Bound once: looking up a member of an enumeration costs more than what a request does with it.
+_REQUEST: Final = FrameType.REQUEST
+_RESPONSE: Final = FrameType.RESPONSE
+_OPENING: Final = State.OPENING
+_ENDED: Final = State.ENDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,11 @@ class SwitchSession(Session):
         self.unanswered = 0
         self.opener = Opener(keys.to_switch, keys.iv_to_switch, MODULE_COUNTS_FROM)
         self.sealer = Sealer(keys.to_module, keys.iv_to_module, SWITCH_COUNTS_FROM)
+
+    @cached_property
+    def access_code_cipher(self) -> BlockCipher:
+        """The cipher of `access_code_key`, made when the first access code comes: many sessions never see one."""
+        return BlockCipher(self.access_code_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +183,9 @@ class SwitchConnection:
         `answer` is the recorded answer, 1,400 bytes. Nothing, for a session that has ended: the module will repeat.
         """
         session.unanswered -= 1
-        if session.state is State.ENDED:
+        if session.state is _ENDED:
             return b""
-        return session.sealer.seal(FrameType.RESPONSE, session.id, in_reply_to.to_bytes(8) + answer)
+        return session.sealer.seal(_RESPONSE, session.id, in_reply_to.to_bytes(8) + answer)
 
     def stay_silent(self, session: SwitchSession) -> None:
         """A request of this session will never be answered: it no longer counts as in flight."""
@@ -220,9 +232,10 @@ class SwitchConnection:
         return data
 
     def _take(self, frame: Frame, now: float, events: list[Event]) -> None:
+        if frame.type is _REQUEST:
+            self._take_request(frame, now, events)
+            return
         match frame.type:
-            case FrameType.REQUEST:
-                self._take_request(frame, now, events)
             case FrameType.HELLO:
                 self._take_hello(frame, now, events)
             case _ if frame.counter:
@@ -236,11 +249,8 @@ class SwitchConnection:
         if session is None:
             self._refuse(frame.session, now, events)
             return
-        why = session.overdue(now)
-        if why is None and session.opener.counter >= session.terms.frames_max:
-            why = Ended.FRAMES
-        if why is not None:
-            self._close(session, why, now, events)
+        if now >= session.deadline or session.opener.counter >= session.terms.frames_max:
+            self._close(session, session.overdue(now) or Ended.FRAMES, now, events)
             return
         try:
             plain = session.opener.open(frame)
@@ -248,7 +258,7 @@ class SwitchConnection:
             self._end(session, Ended.FORGED, now, events)
             self._refuse(frame.session, now, events)
             return
-        if session.state is State.OPENING:
+        if session.state is _OPENING:
             self._make_live(session, now, events)
         session.used(now)
         session.unanswered += 1

@@ -1,20 +1,21 @@
 """Facts in, paper out: a receipt.
 
-Every answer of the switch carries one, so a receipt is not interpreted but assembled, in bytes of the printer's code
-page, where one sign is one byte. For each language, width and code page the template is turned once into sections of
-writers: lines in a row whose values many receipts share become one writer that keeps what it wrote, every other line is
-a form with a blank at its right. A line whose value is "" is no line, and a rule comes between sections that say
-something: never first, last or twice.
+Every answer of the switch carries one, so a receipt is not interpreted but assembled. For each language, width and code
+page the template is turned once into sections, with a rule between two that say something: never first, last or twice.
+A section is a list of steps; a step gives the text of one line of the template, "" where its value is "".
+
+Most of a receipt is the same for all that one module prints in one second: who and where, what happened, under which
+programme. Neighbouring steps of such values are joined into one that keeps its text by those values, within a bound;
+only the card, the numbers and the amounts are written each time.
 """
 
 from collections.abc import Callable, Iterable
 from functools import cache
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple
 
 from receipts.catalogue import catalogue
-from receipts.code_pages import encode, transliterate
+from receipts.code_pages import codec, encode, transliterate
 from receipts.facts import ReceiptFacts
 from receipts.layout import centred, pair, wrap
 from receipts.template import Line, Outcome, Style, template
@@ -22,21 +23,15 @@ from receipts.wording import SHARED, Wording
 
 WIDTHS = (32, 42, 44, 48)
 
-_KEPT = 4096  # by each writer
+_SHARED_KEPT = 4096  # texts of a joined step: modules at work in one second, times what they do
 
-_Writer = Callable[[ReceiptFacts], bytes]
-_Section = tuple[_Writer, ...]
-
-
-class _Paper(NamedTuple):
-    """What is ready for one language, width and code page."""
-
-    sections: dict[Outcome, tuple[_Section, ...]]
-    rule: bytes
+_Value = Callable[[ReceiptFacts], str]
+_Step = Callable[[ReceiptFacts], str]
+_Section = tuple[_Step, ...]
 
 
-def render(facts: ReceiptFacts, language: str = "en", columns: int = 42, code_page: int = 0) -> bytes:
-    """Write the receipt of what was decided, in bytes of the code page, a line feed after each line.
+def render(facts: ReceiptFacts, language: str = "en", columns: int = 42, code_page: int = 0) -> tuple[str, ...]:
+    """Write the receipt of what was decided, in signs that the code page has.
 
     Args:
         facts: what was asked and decided.
@@ -51,13 +46,18 @@ def render(facts: ReceiptFacts, language: str = "en", columns: int = 42, code_pa
         ValueError: a language, width or code page that is not known; never because of the facts.
 
     """
-    paper = _paper(language, columns, code_page)
-    told = []
-    for section in paper.sections[template().outcome(facts.result)]:
-        lines = b"".join([write(facts) for write in section])
-        if lines:
-            told.append(lines)
-    return paper.rule.join(told)
+    return tuple(_text(facts, language, columns, code_page).split("\n")[:-1])
+
+
+def printed(facts: ReceiptFacts, language: str, columns: int, code_page: int) -> bytes:
+    """The same as the printer's bytes, a line feed after each line."""
+    return _text(facts, language, columns, code_page).encode(codec(code_page))
+
+
+def _text(facts: ReceiptFacts, language: str, columns: int, code_page: int) -> str:
+    sections = _sections(language, columns, code_page)[template().outcome(facts.result)]
+    texts = ["".join([step(facts) for step in section]) for section in sections]
+    return _rule(columns).join([text for text in texts if text])
 
 
 def copied(text: bytes, language: str, columns: int, code_page: int) -> bytes:
@@ -80,74 +80,80 @@ def _copy_mark(language: str, columns: int, code_page: int) -> bytes:
 
 
 @cache
-def _paper(language: str, columns: int, code_page: int) -> _Paper:
+def _rule(columns: int) -> str:
+    return "-" * columns + "\n"
+
+
+@cache
+def _sections(language: str, columns: int, code_page: int) -> dict[Outcome, tuple[_Section, ...]]:
     if columns not in WIDTHS:
         raise ValueError(f"no receipt is {columns} columns wide; known are {', '.join(map(str, WIDTHS))}")
-    press = _Press(Wording(catalogue(language), code_page), columns, code_page)
-    return _Paper(
-        {outcome: press.sections(lines) for outcome, lines in template().receipts.items()},
-        encode(["-" * columns], code_page),
-    )
+    wording = Wording(catalogue(language), code_page)
+    return {
+        outcome: tuple(
+            tuple(_steps(section, wording, columns))
+            for is_rule, section in groupby(lines, lambda line: line.style is Style.RULE)
+            if not is_rule
+        )
+        for outcome, lines in template().receipts.items()
+    }
 
 
-class _Press:
-    """Makes the writers of one paper."""
+def _steps(lines: Iterable[Line], wording: Wording, columns: int) -> Iterable[_Step]:
+    for shared, neighbours in groupby(lines, lambda line: line.value in SHARED):
+        steps = [(line, _step(line, wording, columns)) for line in neighbours]
+        if shared:
+            read = {name: None for line, _ in steps for name in SHARED[line.value]}  # each once, in order
+            yield _kept([step for _, step in steps], tuple(read))
+        else:
+            yield from (step for _, step in steps)
 
-    def __init__(self, wording: Wording, columns: int, code_page: int) -> None:
-        self._wording = wording
-        self._columns = columns
-        self._code_page = code_page
 
-    def sections(self, lines: Iterable[Line]) -> tuple[_Section, ...]:
-        """The sections of a receipt, which rules part."""
-        parts = groupby(lines, key=lambda line: line.style is Style.RULE)
-        return tuple(tuple(self._section(list(between))) for rule, between in parts if not rule)
+def _kept(steps: list[_Step], read: tuple[str, ...]) -> _Step:
+    """One step for all these, whose text follows from the facts named in `read` alone."""
+    key = attrgetter(*read)
+    texts: dict[object, str] = {}
 
-    def _section(self, lines: list[Line]) -> Iterable[_Writer]:
-        for shared, run in groupby(lines, key=lambda line: line.value in SHARED):
-            if shared:
-                yield self._kept(list(run))
-            else:
-                yield from map(self._line, run)
+    def step(facts: ReceiptFacts) -> str:
+        values = key(facts)
+        text = texts.get(values)
+        if text is None:
+            if len(texts) >= _SHARED_KEPT:
+                texts.clear()
+            text = texts[values] = "".join([step(facts) for step in steps])
+        return text
 
-    def _kept(self, lines: list[Line]) -> _Writer:
-        """One writer for lines in a row that many receipts share."""
-        made_from = attrgetter(*dict.fromkeys(fact for line in lines for fact in SHARED[line.value]))
-        writers = [self._line(line) for line in lines]
-        kept: dict[object, bytes] = {}
+    return step
 
-        def write(facts: ReceiptFacts) -> bytes:
-            key = made_from(facts)
-            written = kept.get(key)
-            if written is None:
-                if len(kept) >= _KEPT:
-                    kept.clear()
-                written = kept[key] = b"".join([write(facts) for write in writers])
-            return written
 
-        return write
+def _step(line: Line, wording: Wording, columns: int) -> _Step:
+    value = wording.values[line.value]
+    match line.style:
+        case Style.CENTRED:
+            return _words(value, lambda text: centred(text, columns))
+        case Style.TEXT:
+            return _words(value, lambda text: wrap(text, columns))
+        case Style.PAIR:
+            return _pair(wording.label(line.label), value, columns)
+        case Style.RULE:
+            raise ValueError("a rule stands between sections, not in one")
 
-    def _line(self, line: Line) -> _Writer:
-        value, columns, code_page = self._wording.values[line.value], self._columns, self._code_page
-        match line.style:
-            case Style.CENTRED:
-                return lambda facts: encode(centred(value(facts), columns), code_page)
-            case Style.TEXT:
-                return lambda facts: encode(wrap(value(facts), columns), code_page)
-            case Style.PAIR:
-                return self._pair(self._wording.label(line.label), value)
-            case Style.RULE:
-                raise ValueError("a rule is no line of a section")
 
-    def _pair(self, label: str, value: Callable[[ReceiptFacts], str]) -> _Writer:
-        columns, code_page = self._columns, self._code_page
-        room = columns - len(label)
-        form = encode([label], code_page)[:-1].replace(b"%", b"%%") + b"%%%db\n" % max(room, 0)
+def _words(value: _Value, broken: Callable[[str], list[str]]) -> _Step:
+    return lambda facts: _joined(broken(value(facts)))
 
-        def write(facts: ReceiptFacts) -> bytes:
-            text = value(facts)
-            if len(text) < room and text.isascii():
-                return form % text.encode("ascii") if text else b""
-            return encode(pair(label, text, columns), code_page)
 
-        return write
+def _pair(label: str, value: _Value, columns: int) -> _Step:
+    room = columns - len(label)
+
+    def step(facts: ReceiptFacts) -> str:
+        text = value(facts)
+        if len(text) < room:
+            return f"{label}{text:>{room}}\n" if text else ""
+        return _joined(pair(label, text, columns))
+
+    return step
+
+
+def _joined(lines: list[str]) -> str:
+    return "".join([line + "\n" for line in lines])

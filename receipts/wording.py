@@ -21,27 +21,23 @@ from receipts.code_pages import transliterate
 from receipts.facts import ReceiptFacts
 from receipts.template import template
 
-_SHOWN_DIGITS = 4
-_NAMES_KEPT = 4096
-_DAYS_KEPT = 128
-_SECONDS_KEPT = 1024
-_AMOUNTS_KEPT = 4096
-
+# Values that all receipts of a module in one second have in common, with the facts that they follow from.
 SHARED: Final[Mapping[str, tuple[str, ...]]] = {
     "merchant": ("merchant",),
     "branch": ("branch",),
     "module": ("module",),
     "moment": ("date", "time"),
-    "cashier": ("cashier",),
     "command": ("command",),
     "outcome": ("result",),
     "note": ("result", "reason"),
     "code": ("result", "reason"),
     "programme": ("programme",),
-    "keyed": ("keyed",),
-    "valid_until": ("valid_until",),
 }
-"""The values that many receipts have in common, and the facts that each is made from: worth keeping once written."""
+
+_SHOWN_DIGITS = 4
+_NAMES_KEPT = 4096
+_DAYS_KEPT = 128
+_SECONDS_KEPT = 1024
 
 
 class Wording:
@@ -105,7 +101,7 @@ class Wording:
             "authorization": lambda facts: transliterate(facts.authorization, code_page),
             "original": lambda facts: transliterate(facts.original, code_page) if facts.original else "",
             "cashier": lambda facts: str(facts.cashier) if facts.cashier else "",
-            "till_receipt": lambda facts: transliterate(facts.till_receipt, code_page),
+            "till_receipt": lambda facts: transliterate(facts.till_receipt, code_page) if facts.till_receipt else "",
         }
 
     def label(self, name: str) -> str:
@@ -120,17 +116,14 @@ def mask(card: str) -> str:
 
 
 def _money(decimal: str, group: str) -> Callable[[int | None, ReceiptFacts], str]:
-    @lru_cache(_AMOUNTS_KEPT)  # what was asked is most often what was approved
-    def written(minor: int, exponent: int, currency: str) -> str:
-        whole, rest = divmod(abs(minor), 10**exponent)
-        digits = f"{whole:,}"
-        if whole >= 1000 and group != ",":
-            digits = digits.replace(",", group)
-        sign = "-" if minor < 0 else ""
-        fraction = f"{decimal}{rest:0{exponent}}" if exponent else ""
-        return f"{sign}{digits}{fraction} {currency}"
-
     def money(minor: int | None, facts: ReceiptFacts) -> str:
-        return "" if minor is None else written(minor, facts.exponent, facts.currency)
+        if minor is None:
+            return ""
+        exponent = facts.exponent
+        digits = f"{abs(minor):0{exponent + 1}}"
+        whole, fraction = (digits[:-exponent], decimal + digits[-exponent:]) if exponent else (digits, "")
+        if len(whole) > 3:
+            whole = f"{int(whole):,}".replace(",", group)
+        return f"{'-' if minor < 0 else ''}{whole}{fraction} {facts.currency}"
 
     return money

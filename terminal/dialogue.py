@@ -13,7 +13,6 @@ The access code is not part of a dialogue: it is sealed into a copy while the ca
 """
 
 import datetime as dt
-from dataclasses import replace
 from enum import Enum
 from typing import Final
 
@@ -154,7 +153,7 @@ class Dialogue:
             raise ValueError("the reversal has no name yet")
         leaves_record = FATES[self._current.command] is not Fate.FORGET
         repeat = Flag.REPEAT if self._copies and leaves_record else Flag(0)
-        return replace(self._current, flags=self._current.flags | repeat)
+        return self._current._replace(flags=self._current.flags | repeat)
 
     def happened(self, what: Happening) -> None:
         """Move on."""

@@ -156,7 +156,7 @@ class Connection:
         request = decode_request(event.plain)
         code = None
         if request.access_code_block is not None:
-            code = access_code.decode(request.access_code_block, request.card, session.access_code_key)
+            code = access_code.decode(request.access_code_block, request.card, session.access_code_cipher)
         switch.heard.append(Heard(request, code, now, self.number))
         lined_up = switch.echoes if request.command is Command.ECHO else switch.deeds
         usual = Deed.ANSWER if request.command is Command.ECHO else switch.always

@@ -32,6 +32,7 @@ from authsrv.shell.rules import Rules
 from ledger.shell.door import Door
 from loyalty.source import parse_programme
 from protocol import access_code
+from protocol.crypto import BlockCipher
 from protocol.messages import OriginalName, Request, Response
 from protocol.numbers import Command, Flag
 
@@ -134,7 +135,7 @@ class Till:
     def opened(self, request: Request | bytes) -> Ask:
         """The request as a lane takes it."""
         plain = request if isinstance(request, bytes) else request.encode()
-        _, ask = open_ask(plain, self.module, self.access_code_key, self.shop.rules.ring)
+        _, ask = open_ask(plain, self.module, BlockCipher(self.access_code_key), self.shop.rules.ring)
         assert isinstance(ask, Ask), ask
         return ask
 

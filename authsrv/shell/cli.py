@@ -453,7 +453,7 @@ def serve(settings: Settings) -> None:
     """
     from authsrv.shell.serve import serve as serve_switch  # noqa: PLC0415 - only this command needs all of it
 
-    trio.run(serve_switch, settings)
+    serve_switch(settings)
 
 
 @command(app, "demo", (*COMMON, *LISTENING))

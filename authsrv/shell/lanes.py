@@ -13,6 +13,7 @@ What must hold, whatever breaks (laws 1 and 4):
 
 import logging
 import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -56,6 +57,44 @@ class Pending:
     in_doubt: bool = False
 
 
+class _Lane:
+    """Where requests gather: a bounded queue for one who takes all that is there, lighter than a channel."""
+
+    def __init__(self, waiting_max: int) -> None:
+        self._waiting: deque[Pending] = deque()
+        self._waiting_max = waiting_max
+        self._filled = trio.Event()
+        self._closed = False
+
+    def put(self, pending: Pending) -> bool:
+        """False where there is no room, or no more is taken."""
+        if self._closed or len(self._waiting) >= self._waiting_max:
+            return False
+        if not self._waiting:
+            self._filled.set()
+        self._waiting.append(pending)
+        return True
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self._closed = True
+        self._filled.set()
+
+    async def take(self, most: int) -> list[Pending]:
+        """At most so many of those that wait, as soon as there is one; none when the lane is closed and empty."""
+        while not self._waiting:
+            if self._closed:
+                return []
+            self._filled = trio.Event()
+            await self._filled.wait()
+        if len(self._waiting) <= most:
+            taken = list(self._waiting)
+            self._waiting.clear()
+        else:
+            taken = [self._waiting.popleft() for _ in range(most)]
+        return taken
+
+
 class Lanes:
     """The lanes of one process; `offer` puts a request in, `run` settles until `close`."""
 
@@ -64,37 +103,27 @@ class Lanes:
         self._door = door
         self._rules = rules
         self._batch_max = batch_max
-        self._ends = [trio.open_memory_channel[Pending](ceil(waiting_max / lanes)) for _ in range(lanes)]
+        self._lanes = [_Lane(ceil(waiting_max / lanes)) for _ in range(lanes)]
 
     def offer(self, pending: Pending) -> bool:
         """Put a request into its lane; False where that is full or closed."""
         ask = pending.ask
         place = int.from_bytes(ask.token[:2]) if ask.token is not None else ask.name.module
-        try:
-            self._ends[place % len(self._ends)][0].send_nowait(pending)
-        except (trio.WouldBlock, trio.ClosedResourceError):
-            return False
-        return True
+        return self._lanes[place % len(self._lanes)].put(pending)
 
     async def run(self) -> None:
         """Settle what is offered until `close`, then what is left."""
         async with trio.open_nursery() as nursery:
-            for _, receiving in self._ends:
-                nursery.start_soon(self._serve, receiving)
+            for lane in self._lanes:
+                nursery.start_soon(self._serve, lane)
 
     def close(self) -> None:
         """Take nothing more; `run` returns when all that was taken is settled."""
-        for sending, _ in self._ends:
-            sending.close()
+        for lane in self._lanes:
+            lane.close()
 
-    async def _serve(self, receiving: trio.MemoryReceiveChannel[Pending]) -> None:
-        async for first in receiving:
-            batch = [first]
-            while len(batch) < self._batch_max:
-                try:
-                    batch.append(receiving.receive_nowait())
-                except (trio.WouldBlock, trio.EndOfChannel):
-                    break
+    async def _serve(self, lane: _Lane) -> None:
+        while batch := await lane.take(self._batch_max):
             await self.settle(batch)
 
     # Settling

@@ -1,53 +1,42 @@
-"""Connections: bytes from sockets to lanes, and answers back.
+"""All connections of one process: who is let in, whose session is live, and who is written to next.
 
-One task a connection reads, and one writes. What must hold:
-  * Answers are numbered and sealed when they go into the outbox, in the order in which they leave it.
-  * Every wait has a deadline and every buffer a bound (law 7): a peer that does not read is dropped when its outbox
-    is full or a write makes no progress; one that sends nothing, when its sessions' time is over.
-  * Nobody harms another: what a connection raises ends that connection alone.
+What must hold:
+  * Caps are counted from the moment a connection is accepted, so that unfinished handshakes are bounded too.
   * A live session displaces the module's older one on another connection; a HELLO alone displaces nothing.
+  * Who signs on holds up nobody who works: newcomers have a poll of their own.
+  * What was put into outboxes in one turn of the loop leaves in the next, one write a connection.
 """
 
+import errno
 import logging
-import secrets
 import socket
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Final
 
 import trio
 
 from authsrv.answer import unrecorded
-from authsrv.ask import open_ask
-from authsrv.certificate import CarriedModules, carried_modules
-from authsrv.facts import Module
+from authsrv.shell.connection import Connection
+from authsrv.shell.deadlines import Deadlines
 from authsrv.shell.lanes import Lanes, Pending
-from authsrv.shell.metrics import ANSWER_SECONDS, ANSWERS, CONNECTIONS, DROPPED, REQUESTS, SESSIONS, SIGN_ONS, SILENCES
+from authsrv.shell.metrics import CONNECTIONS, SESSIONS, SIGN_ONS
+from authsrv.shell.poll import Poll
 from authsrv.shell.reads import READ_COMMANDS, Reads
 from authsrv.shell.rules import Rules
-from protocol.messages import Envelope, date_number, read_envelope, result_of
+from authsrv.shell.sockets import prepare
+from ledger.names import Name
+from protocol.messages import Envelope, date_number
 from protocol.numbers import Reason
-from protocol.switch import (
-    ConnectionDropped,
-    Event,
-    Limits,
-    ModuleRecord,
-    RequestReceived,
-    SessionEnded,
-    SessionLive,
-    SwitchConnection,
-    SwitchSession,
-)
+from protocol.switch import Limits, SwitchSession
 
 logger = logging.getLogger(__name__)
 
-READ_BYTES = 65_536
-OUTBOX_BYTES_MAX = 4 * 1024 * 1024
-HANDSHAKE_S = 10.0
-WRITE_S = 20.0
-
-Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+ACCEPTED_A_TURN: Final = 64
+NEWCOMERS_SWEEP_S: Final = 0.002
+OUT_OF_ROOM: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+OUT_OF_ROOM_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,71 +48,112 @@ class Caps:
 
 
 class Listener:
-    """All connections of one process."""
+    """All connections of one process; `run` serves them until it is cancelled."""
 
     def __init__(self, rules: Rules, lanes: Lanes, reads: Reads, limits: Limits, caps: Caps) -> None:
         """Serve by `rules`; requests go to `lanes` and `reads`."""
         self.rules = rules
         self.limits = limits
+        self.newcomers = Poll(NEWCOMERS_SWEEP_S)
+        self.working = Poll()
+        self.deadlines = Deadlines()
+        self.draining = False
         self._lanes = lanes
         self._reads = reads
         self._caps = caps
-        self._taken = 0
-        self._connections: set[_Connection] = set()
-        self._live: dict[int, tuple[_Connection, SwitchSession]] = {}
-        self._last: dict[int, tuple[int, int]] = {}
+        self._connections: set[Connection] = set()
+        self._live: dict[int, tuple[Connection, SwitchSession]] = {}
+        self._last: dict[int, Name] = {}
+        self._to_flush: list[Connection] = []
+        self._filled = trio.Event()
         self._parted = trio.Event()  # set when a connection has ended
-        self.draining = False
 
-    async def serve(self, stream: trio.SocketStream, tls: ssl.SSLContext | None = None) -> None:
-        """Serve one connection until it ends; raises nothing."""
-        if self._taken >= self._caps.connections:
-            await trio.aclose_forcefully(stream)
-            return
-        self._taken += 1  # from here on, so that unfinished handshakes are bounded too
+    async def run(self) -> None:
+        """Serve the connections that `accept` lets in."""
         try:
-            _keep_alive(stream)
-            carried = None
-            speaking: Stream = stream
-            if tls is not None:
-                speaking = trio.SSLStream(stream, tls, server_side=True)
-                with trio.fail_after(HANDSHAKE_S):
-                    await speaking.do_handshake()
-                if tls.verify_mode is ssl.CERT_REQUIRED:
-                    carried = carried_modules(speaking.getpeercert() or {})
-            await self._serve(speaking, carried)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-            pass
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.working.run)
+                nursery.start_soon(self.newcomers.run)
+                nursery.start_soon(self.deadlines.run)
+                nursery.start_soon(self._flush)
+        finally:
+            for connection in list(self._connections):
+                connection.end()
+            self.newcomers.close()
+            self.working.close()
+
+    async def accept(self, listening: Sequence[socket.socket], tls: ssl.SSLContext | None = None) -> None:
+        """Let connections in until cancelled, and then close `listening`."""
+        try:
+            async with trio.open_nursery() as nursery:
+                for each in listening:
+                    nursery.start_soon(self._accept, each, tls)
+        finally:
+            for each in listening:
+                each.close()
+
+    async def _accept(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listening)
+            for _ in range(ACCEPTED_A_TURN):
+                try:
+                    accepted, _ = listening.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno in OUT_OF_ROOM:
+                        logger.warning("no connection can be taken: %s", error.strerror)
+                        await trio.sleep(OUT_OF_ROOM_S)
+                        break
+                    continue  # it was gone before it was taken
+                self._let_in(accepted, tls)
+
+    def _let_in(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
+        try:
+            if len(self._connections) >= self._caps.connections:
+                accepted.close()
+                return
+            prepare(accepted)
+            self._connections.add(Connection(self, accepted, tls))
+            CONNECTIONS.inc()
         except Exception as error:  # noqa: BLE001 - one connection's fault must not end the listener
-            logger.error("a connection ended by %s", type(error).__name__)  # noqa: TRY400 - no locals in a trace
-        finally:
-            self._taken -= 1
-            with trio.CancelScope(shield=True):
-                await trio.aclose_forcefully(stream)
-
-    async def _serve(self, stream: Stream, carried: CarriedModules | None) -> None:
-        connection = _Connection(self, stream, carried)
-        self._connections.add(connection)
-        CONNECTIONS.inc()
-        try:
-            await connection.run()
-        finally:
-            CONNECTIONS.dec()
-            self._connections.discard(connection)
-            self._parted.set()
-            connection.lost()
+            accepted.close()
+            if not isinstance(error, OSError):
+                logger.error("a connection could not begin: %s", type(error).__name__)  # noqa: TRY400 - no locals
 
     # What a connection asks of the whole
+
+    def flush_soon(self, connection: Connection) -> None:
+        """Have it flushed when all who run in this turn of the loop have put their answers."""
+        self._to_flush.append(connection)
+        if len(self._to_flush) == 1:
+            self._filled.set()
+
+    async def _flush(self) -> None:
+        while True:
+            await self._filled.wait()
+            self._filled = trio.Event()
+            connections, self._to_flush = self._to_flush, []
+            for connection in connections:
+                connection.flush()
+
+    def parted(self, connection: Connection) -> None:
+        """Forget a connection that has ended."""
+        if connection in self._connections:
+            self._connections.discard(connection)
+            CONNECTIONS.dec()
+            self._parted.set()
 
     def may_open(self, module: int) -> bool:
         """Whether one more session of this module fits into this process; one that replaces another always does."""
         return (module in self._live or len(self._live) < self._caps.sessions) and not self.draining
 
     def last_name(self, module: int) -> tuple[int, int]:
-        """The name with the highest sequence that this process has taken from the module."""
-        return self._last.get(module, (0, 0))
+        """The name with the highest sequence that this process has taken from the module, as the wire spells it."""
+        last = self._last.get(module)
+        return (date_number(last.date), last.sequence) if last is not None else (0, 0)
 
-    def went_live(self, connection: "_Connection", session: SwitchSession) -> None:
+    def went_live(self, connection: Connection, session: SwitchSession) -> None:
         """Let the module's new session displace its older one, wherever that is."""
         older = self._live.get(session.module)
         self._live[session.module] = connection, session
@@ -142,12 +172,15 @@ class Listener:
     def take(self, pending: Pending) -> None:
         """Put a request where it is answered, or answer at once that there is no room."""
         ask = pending.ask
+        name = ask.name
         line = self._reads if ask.envelope.command in READ_COMMANDS else self._lanes
         if self.draining or not line.offer(pending):
             reason = Reason.DRAINING if self.draining else Reason.OVERLOADED
-            pending.reply(self.refused(ask.envelope, ask.name.module, reason))
-        elif line is self._lanes and ask.name.sequence > self.last_name(ask.name.module)[1]:
-            self._last[ask.name.module] = date_number(ask.name.date), ask.name.sequence
+            pending.reply(self.refused(ask.envelope, name.module, reason))
+        elif line is self._lanes:
+            last = self._last.get(name.module)
+            if last is None or name.sequence > last.sequence:
+                self._last[name.module] = name
 
     def refused(self, envelope: Envelope, module: int, reason: Reason) -> bytes:
         """An answer that leaves no record."""
@@ -166,151 +199,3 @@ class Listener:
         while self._connections:
             await self._parted.wait()
             self._parted = trio.Event()
-
-
-class _Connection:
-    """One connection: the sans-IO protocol between a stream and the lanes; also the directory that its sign-ons see."""
-
-    def __init__(self, listener: Listener, stream: Stream, carried: CarriedModules | None) -> None:
-        self._listener = listener
-        self._stream = stream
-        self._carried = carried
-        self._protocol = SwitchConnection(self, listener.limits, secrets.token_bytes, trio.current_time())
-        self._outbox = bytearray()
-        self._filled = trio.Event()
-        self._ending = False
-        self._whole = trio.CancelScope()
-        self._reading = trio.CancelScope()
-
-    async def run(self) -> None:
-        with self._whole:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write)
-                with self._reading:
-                    await self._read()
-                self._ending = True
-                self._filled.set()
-
-    # Reading and writing
-
-    async def _read(self) -> None:
-        while not self._ending:
-            data: bytes | bytearray | None = None
-            with trio.move_on_at(self._protocol.next_deadline() or trio.current_time()):
-                try:
-                    data = await self._stream.receive_some(READ_BYTES)
-                except trio.BrokenResourceError:
-                    return
-            if data == b"":
-                return
-            now = trio.current_time()
-            events = self._protocol.tick(now) if data is None else self._protocol.receive(bytes(data), now)
-            self._put(self._protocol.data_to_send())
-            self._handle(events, now)
-
-    async def _write(self) -> None:
-        try:
-            while True:
-                await self._filled.wait()
-                if not self._outbox:
-                    return  # woken with nothing to say: the end
-                self._filled = trio.Event()
-                data, self._outbox = self._outbox, bytearray()
-                with trio.fail_after(WRITE_S):
-                    await self._stream.send_all(data)
-                if self._ending:
-                    self._filled.set()
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-            self._whole.cancel()
-
-    def _put(self, data: bytes) -> None:
-        if not data:
-            return
-        self._outbox += data
-        if len(self._outbox) > OUTBOX_BYTES_MAX:
-            self._whole.cancel()
-        self._filled.set()
-
-    def hang_up(self) -> None:
-        for session in self._protocol.sessions:
-            self.close_session(session)
-        self._reading.cancel()
-
-    def revoke(self, modules: Mapping[int, Module]) -> None:
-        for session in self._protocol.sessions:
-            if session.module not in modules or modules[session.module].revoked:
-                self.close_session(session)
-
-    def lost(self) -> None:
-        self._handle(self._protocol.lost(trio.current_time()), trio.current_time())
-
-    def close_session(self, session: SwitchSession) -> None:
-        self._put(self._protocol.close(session, trio.current_time()))
-        self._listener.ended(session)
-
-    # Events
-
-    def _handle(self, events: Iterable[Event], now: float) -> None:
-        for event in events:
-            match event:
-                case RequestReceived():
-                    self._request(event, now)
-                case SessionLive(session):
-                    self._listener.went_live(self, session)
-                case SessionEnded(session):
-                    self._listener.ended(session)
-                case ConnectionDropped(why):
-                    DROPPED.labels(why.name).inc()
-                    self._ending = True
-
-    def _request(self, event: RequestReceived, now: float) -> None:
-        REQUESTS.inc()
-        session, listener = event.session, self._listener
-        reply = partial(self._reply, session, event.counter, now)
-        if event.over_limit:
-            reply(listener.refused(read_envelope(event.plain), session.module, Reason.OVERLOADED))
-            return
-        envelope, ask = open_ask(event.plain, session.module, session.access_code_key, listener.rules.ring)
-        if isinstance(ask, Reason):
-            reply(listener.refused(envelope, session.module, ask))
-            return
-        deadline_s = listener.rules.registry.modules[session.module].deadline_s
-        listener.take(Pending(ask, now + deadline_s, reply, partial(self._silent, session)))
-
-    def _reply(self, session: SwitchSession, counter: int, received: float, answer: bytes) -> None:
-        try:
-            self._put(self._protocol.respond(session, counter, answer))
-        except Exception as error:  # noqa: BLE001 - who calls is a lane, and answers others too
-            logger.error("an answer could not be written: %s", type(error).__name__)  # noqa: TRY400 - no locals
-            self._whole.cancel()
-            return
-        ANSWERS.labels(result_of(answer)).inc()
-        ANSWER_SECONDS.observe(trio.current_time() - received)
-
-    def _silent(self, session: SwitchSession) -> None:
-        SILENCES.inc()
-        self._protocol.stay_silent(session)
-
-    # Directory
-
-    def group_key(self, group: int) -> bytes | None:
-        return self._listener.rules.group_key(group)
-
-    def module(self, number: int) -> ModuleRecord | None:
-        if self._carried is not None and number not in self._carried:
-            return None
-        return self._listener.rules.module(number)
-
-    def may_open(self, module: int) -> bool:
-        return self._listener.may_open(module)
-
-    def last_name(self, module: int) -> tuple[int, int]:
-        return self._listener.last_name(module)
-
-
-def _keep_alive(stream: trio.SocketStream) -> None:
-    """Let the kernel find a dead peer within a minute."""
-    stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):
-            stream.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -6,6 +6,7 @@ sessions are closed; all within `drain_s`, after which what is left is broken of
 never lost: its module repeats.
 """
 
+import gc
 import logging
 import resource
 import signal
@@ -22,7 +23,9 @@ from authsrv.shell.listener import Caps, Listener
 from authsrv.shell.reads import READERS, Reads
 from authsrv.shell.rules import Rules
 from authsrv.shell.settings import Address, Settings
+from authsrv.shell.sockets import listen
 from authsrv.shell.tls import tls_context
+from authsrv.shell.workers import Worker, fork
 from ledger.faults import LedgerFault
 from ledger.shell import store
 from ledger.shell.database import open_database
@@ -31,8 +34,8 @@ from protocol.switch import Limits
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 1024
 MONTHS_S = 3600.0
+COLLECTED_AFTER = 70_000  # objects more than were given back; Python's own is 700
 SPARE_CONNECTIONS = 2  # for the watcher and the months
 FILES_BESIDES = 128  # what a process opens besides the connections of modules: those to the database above all
 
@@ -43,6 +46,7 @@ class Service:
 
     host: str = "127.0.0.1"
     port: int = 7411
+    shared: bool = False  # other processes listen on the same port
     tls: ssl.SSLContext | None = None
     lanes: int = 2
     batch_max: int = 256
@@ -73,10 +77,19 @@ async def run_switch(
         await door.run(store.make_months)
         rules = Rules(kek)
         await rules.load(door)
-        if service.metrics is not None:
-            with _naming("--metrics", *service.metrics):
-                start_http_server(service.metrics[1], service.metrics[0])
+        _collect_rarely()
         await _Process(service, door, rules).run(stop, task_status)
+
+
+def _collect_rarely() -> None:
+    """Look for garbage in cycles a hundred times less often than Python does.
+
+    Requests leave none, and looking took a fifth of the time of a request (`loadtest/RESULTS.md`); what is there at the
+    start stays, so it is never looked at again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECTED_AFTER, 10, 10)
 
 
 @contextmanager
@@ -107,29 +120,24 @@ class _Process:
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[list[tuple[str, int]]]) -> None:
         service = self._service
         with _naming("--listen", service.host, service.port):
-            listeners = await trio.open_tcp_listeners(service.port, host=service.host, backlog=BACKLOG)
+            listening = listen(service.host, service.port, shared=service.shared)
+        if service.metrics is not None:
+            with _naming("--metrics", *service.metrics):
+                start_http_server(service.metrics[1], service.metrics[0])
         async with trio.open_nursery() as working:
             working.start_soon(self._settle)
             working.start_soon(self._rules.watch, self._door)
             working.start_soon(self._make_months)
-            async with trio.open_nursery() as talking:
-                with trio.CancelScope() as accepting:
-                    async with trio.open_nursery() as doorway:
-                        doorway.start_soon(self._accept, listeners, talking)
-                        addresses = [listener.socket.getsockname()[:2] for listener in listeners]
-                        logger.info("listening on %s", ", ".join(f"{host}:{port}" for host, port in addresses))
-                        task_status.started(addresses)
-                        await stop.wait()
-                        accepting.cancel()
-                await self._drain()
-                talking.cancel_scope.cancel()
+            working.start_soon(self._listener.run)
+            async with trio.open_nursery() as doorway:
+                doorway.start_soon(self._listener.accept, listening, service.tls)
+                addresses = [each.getsockname()[:2] for each in listening]
+                logger.info("listening on %s", ", ".join(f"{host}:{port}" for host, port in addresses))
+                task_status.started(addresses)
+                await stop.wait()
+                doorway.cancel_scope.cancel()
+            await self._drain()
             working.cancel_scope.cancel()
-
-    async def _accept(self, listeners: list[trio.SocketListener], talking: trio.Nursery) -> None:
-        async def handle(stream: trio.SocketStream) -> None:
-            await self._listener.serve(stream, self._service.tls)
-
-        await trio.serve_listeners(handle, listeners, handler_nursery=talking)
 
     async def _settle(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -163,29 +171,47 @@ class _Process:
                 logger.warning("the coming months could not be made: %s", type(fault).__name__)
 
 
-async def serve(settings: Settings) -> None:
+def serve(settings: Settings) -> None:
     """Serve as the settings say until SIGTERM or SIGINT; raises what `run_switch`, the database and the key file do."""
+    if settings.workers == 1:
+        trio.run(_serve, settings, None)
+        return
+    with _naming(
+        "--listen", settings.listen.host, settings.listen.port
+    ):  # a port of somebody else's, who shares it too
+        for each in listen(settings.listen.host, settings.listen.port, shared=False):
+            each.close()
+    trio.run(_serve, settings, fork(settings.workers))
+
+
+async def _serve(settings: Settings, worker: Worker | None) -> None:
     async with open_database(**settings.place) as database:
         await serve_until_signalled(
-            service_of(settings), database.switch_dsn, database.schema, settings.key_encryption_key()
+            service_of(settings, worker),
+            database.switch_dsn,
+            database.schema,
+            settings.key_encryption_key(),
+            worker.lifeline if worker else None,
         )
 
 
-def service_of(settings: Settings) -> Service:
+def service_of(settings: Settings, worker: Worker | None = None) -> Service:
     """What the settings mean for this process, which is given room for its connections.
 
     Raises SettingsError for certificates that cannot be used.
     """
+    place = worker.place if worker else 0
     return Service(
         host=settings.listen.host,
         port=settings.listen.port,
+        shared=worker is not None,
         tls=tls_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca),
         lanes=settings.lanes,
         batch_max=settings.batch_max,
         waiting_max=settings.waiting_max,
         drain_s=settings.drain_s,
         caps=Caps(_make_room(settings.connections_max), settings.sessions_max),
-        metrics=(settings.metrics.host, settings.metrics.port) if settings.metrics else None,
+        metrics=(settings.metrics.host, settings.metrics.port + place) if settings.metrics else None,
     )
 
 
@@ -211,18 +237,25 @@ async def serve_until_signalled(
     switch_dsn: str,
     schema: str,
     kek: bytes,
+    lifeline: int | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, drain, and return; a second signal ends the drain."""
+    """Serve until SIGTERM or SIGINT, or until `lifeline` ends, drain, and return; a second signal ends the drain."""
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
 
-            async def listen() -> None:
+            async def heed() -> None:
                 async for _ in signals:
                     if stop.is_set():
                         nursery.cancel_scope.cancel()
                     stop.set()
 
-            nursery.start_soon(listen)
+            async def hold() -> None:
+                if lifeline is not None:
+                    await trio.lowlevel.wait_readable(lifeline)
+                    stop.set()
+
+            nursery.start_soon(heed)
+            nursery.start_soon(hold)
             await run_switch(service, switch_dsn, schema, kek, stop)
             nursery.cancel_scope.cancel()

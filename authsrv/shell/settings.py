@@ -88,6 +88,12 @@ class Settings(BaseSettings):
         description="the authorities whose client certificates are asked for, PEM; they list the modules they carry",
     )
     metrics: HostPort | None = Field(None, description="where a monitor reads metrics, HOST:PORT")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes on the port, 1 to 64; what follows is for each, metrics on one port after the other",
+    )
     lanes: int = Field(2, ge=1, le=64, description="transactions at once, 1 to 64")
     batch_max: int = Field(256, ge=1, le=10_000, description="requests in a transaction at most, 1 to 10000")
     waiting_max: int = Field(4096, ge=1, le=1_000_000, description="requests that wait at most, 1 to 1000000")
@@ -103,6 +109,8 @@ class Settings(BaseSettings):
             raise ValueError("tls_certificate and tls_key go together; give both or neither")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key; give them too")
+        if self.workers > 1 and not self.listen.port:
+            raise ValueError("workers share one port: give listen a port that is not 0")
         return self
 
     @property

@@ -12,6 +12,7 @@ The files say `@schema@` and `@switch_role@`, which are replaced here: nothing e
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
@@ -59,13 +60,13 @@ def switch_role(schema: str) -> str:
     return f"{checked_identifier(schema)}_switch"
 
 
-def migrate(dsn: str, schema: str) -> None:
-    """Bring `schema` up to the newest revision, as its owner; does nothing to one that is there already.
+def migrate(dsn: str, schema: str, *, revision: str = HEAD) -> None:
+    """Bring `schema` up to `revision`, the newest, as its owner; does nothing to one that is there already.
 
     Blocks and runs an event loop of its own, so Trio calls it in a thread. Raises `Unfit` for a schema newer than this
     program, and the faults of `ledger.faults`.
     """
-    _run(dsn, schema, _upgrade)
+    _run(dsn, schema, partial(_upgrade, revision=revision))
 
 
 def status(dsn: str, schema: str) -> tuple[str | None, str]:
@@ -114,7 +115,7 @@ def _run(dsn: str, schema: str, work: Callable[[Connection, str], T]) -> T:
     raise fault
 
 
-def _upgrade(connection: Connection, schema: str) -> None:
+def _upgrade(connection: Connection, schema: str, revision: str) -> None:
     connection.execute(text("select pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"{schema} migrate"})
     current = _current(connection)
     if current is not None and current > HEAD:
@@ -124,7 +125,7 @@ def _upgrade(connection: Connection, schema: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.attributes |= {"connection": connection, "schema": schema}
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
     connection.execute(text(f"grant select on schema_version to {switch_role(schema)}"))
 
 

@@ -5,23 +5,24 @@ decide, record, commit. Deciding is the caller's pure function, called between t
 records nothing still commits, and has its COMMIT wait like any other: what it answers from may be visible and not yet
 safe.
 
-Rows are turned into the ledger's types here and nowhere else.
+Rows are turned into the ledger's types here and nowhere else, and the other way here and in `ledger.shell.rows`.
 """
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
 
 from ledger.accounts import Account, Balances
-from ledger.authorizations import Authorization, Original, Recorded
+from ledger.authorizations import Original, Recorded
 from ledger.batch import Gathered, Lookup, Writes
 from ledger.cards import Card, CardStatus, Number
 from ledger.faults import Unfit
 from ledger.names import Name
 from ledger.postings import Posting
 from ledger.shell.door import ANSWER_S, Connection, commit
+from ledger.shell.rows import RowTypes, array, asked_rows, authorization_rows, posting_rows, row_types
 
 T = TypeVar("T")
 
@@ -29,6 +30,8 @@ _GATHER = "select * from gather($1)"
 _RECORD = "select record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 _CONFIRM_READ = "select confirm_read()"
 _NO_NAME = (None, None, None)
+_NOTHING = Balances()
+_STATUS = tuple(CardStatus)
 
 
 def transact(
@@ -41,13 +44,15 @@ def transact(
     """
 
     async def work(connection: Connection) -> T:
+        types = await row_types(connection)
         await connection.execute("begin", timeout=ANSWER_S)
-        row = await connection.fetchrow(_GATHER, list(map(_asked, lookups)), timeout=ANSWER_S)
+        asked = array(types.asked, len(lookups), asked_rows(lookups))
+        row = await connection.fetchrow(_GATHER, asked, timeout=ANSWER_S)
         if row is None:
             raise ValueError("gather returned no row")
         answers, writes = decide(gathered(row, lookups))
         if writes.authorizations:
-            await connection.execute(_RECORD, *_recorded(row, writes), timeout=ANSWER_S)
+            await connection.execute(_RECORD, *_recorded(row, writes, types), timeout=ANSWER_S)
         else:
             await connection.execute(_CONFIRM_READ, timeout=ANSWER_S)
         await commit(connection)
@@ -57,16 +62,6 @@ def transact(
 
 
 # Gather
-
-
-def _asked(lookup: Lookup) -> tuple[Any, ...]:
-    return (
-        *lookup.name,
-        lookup.token,
-        lookup.with_code,
-        *(lookup.original or _NO_NAME),
-        lookup.original_number,
-    )
 
 
 def gathered(row: asyncpg.Record, lookups: Sequence[Lookup]) -> Gathered:
@@ -83,23 +78,27 @@ def gathered(row: asyncpg.Record, lookups: Sequence[Lookup]) -> Gathered:
         numbers={
             token: Number(card, live is not False, failures) for token, card, live, failures in row["numbers"] or ()
         },
-        cards={item["id"]: _card(item) for item in row["cards"] or ()},
+        cards=_cards(row["cards"] or (), row["accounts"] or ()),
         bad_cards=dict(row["budgets"] or ()),
     )
 
 
-def _card(item: asyncpg.Record) -> Card:
-    return Card(
-        id=item["id"],
-        programme=item["programme"],
-        status=CardStatus(item["status"]),
-        verifier_key=item["verifier_key"],
-        verifier=item["verifier"],
-        valid_until=item["valid_until"],
-        loads_on=item["loads_on"],
-        loads_today=item["loads_today"],
-        balances=Balances(item["value"], item["owed"], item["floor"]),
-    )
+def _cards(cards: Iterable[asyncpg.Record], accounts: Iterable[asyncpg.Record]) -> dict[int, Card]:
+    """The cards by id, each with what its accounts hold; one whose account has never moved has zero."""
+    balances: dict[int, Balances] = {}
+    for card, kind, balance, floor in accounts:
+        value, owed, least = balances.get(card, _NOTHING)
+        if kind == Account.VALUE:
+            balances[card] = Balances(value + balance, owed, floor or 0)
+        elif kind == Account.OWED:
+            balances[card] = Balances(value, owed + balance, least)
+    return {
+        card: Card(
+            card, programme, _STATUS[status], verifier_key, verifier, valid_until, loads_on, loads_today,
+            balances.get(card, _NOTHING),
+        )
+        for card, programme, status, verifier_key, verifier, valid_until, loads_on, loads_today in cards
+    }  # fmt: skip
 
 
 def _original(item: asyncpg.Record) -> Original:
@@ -128,48 +127,31 @@ def _original(item: asyncpg.Record) -> Original:
 # Record
 
 
-def _recorded(row: asyncpg.Record, writes: Writes) -> tuple[Any, ...]:
+def _recorded(row: asyncpg.Record, writes: Writes, types: RowTypes) -> tuple[Any, ...]:
     """The arguments of `record`: the moment, then an array of rows for each sort of row."""
     rows = writes.authorizations
+    postings = posting_rows(rows)
     return (
         row["decided_at"],
         row["booked_on"],
         row["local_at"].date(),
-        list(map(_authorization_row, rows)),
+        array(types.authorization, len(rows), authorization_rows(rows)),
+        array(types.posting, len(postings), postings),
         [
-            (*each.name, ordinal, posting.debit, posting.credit, each.unit, each.card, posting.amount)
+            (*undo.original, undo.reversal, undo.amount, *each.name)
             for each in rows
-            for ordinal, posting in enumerate(each.postings, start=1)
+            if each.undos
+            for undo in each.undos
         ],
-        [(*undo.original, undo.reversal, undo.amount, *each.name) for each in rows for undo in each.undos],
-        [(*each.name, page, answer) for each in rows for page, answer in enumerate(each.answers[1:], start=2)],
+        [
+            (*each.name, page, answer)
+            for each in rows
+            if len(each.answers) > 1
+            for page, answer in enumerate(each.answers[1:], start=2)
+        ],
         [(card.id, *card.kept) for card in writes.cards.values()],
         list(writes.failures.items()),
         list(writes.bad_cards.items()),
-    )
-
-
-def _authorization_row(row: Authorization) -> tuple[Any, ...]:
-    return (
-        *row.name,
-        row.number,
-        row.tombstone,
-        row.command,
-        row.result,
-        row.reason,
-        row.programme,
-        row.programme_version,
-        row.branch,
-        row.unit,
-        row.card,
-        row.requested,
-        row.approved,
-        row.cashier,
-        *(row.original or _NO_NAME),
-        row.token_key,
-        row.digest_key,
-        row.digest,
-        row.answers[0] if row.answers else None,
     )
 
 

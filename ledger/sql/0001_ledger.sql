@@ -330,6 +330,8 @@ create function number_month(p_number bigint) returns date
 $$;
 
 -- --------------------------------------------------------------------------------------- the two functions of the hot path
+--
+-- The types stand; the functions as they are now stand in 0002_hot_path.sql, with `reserve_numbers` above.
 
 -- What goes in: one array of rows for each sort of row, since an array a column costs the driver more than the rows themselves.
 create type asked_row as (

@@ -22,6 +22,7 @@ from loadtest.shell.growth import growth as measure_growth
 from loadtest.shell.idle import measure_idle
 from loadtest.shell.limit import LimitError
 from loadtest.shell.run import run_profile
+from loadtest.shell.sizing import sizing as measure_sizing
 from loadtest.shell.switch import SwitchError, running_switch
 from loadtest.shell.till import SignOnError
 
@@ -145,6 +146,24 @@ def growth(
     settings = _settings(setting)
     with open_ground(data_dir) as grown, open_ground() as new:
         result = measure_growth(grown, new, settings, turn_s=turn_s, rounds=rounds, seed=seed, progress=_progress)
+    _report(result, as_json)
+
+
+@app.command()
+def sizing(
+    duration_s: Annotated[float, typer.Option(min=1, help="Measured seconds.")] = 60,
+    data_dir: DataDir = None,
+    setting: Settings = None,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Weigh what a million authorizations cost: CPU of each party, WAL, disk, vacuum.
+
+    Example: authsrv-loadtest sizing --duration-s 60 --json
+    """
+    settings = _settings(setting)
+    with open_ground(data_dir) as ground:
+        result = measure_sizing(ground, settings, duration_s=duration_s, seed=seed, progress=_progress)
     _report(result, as_json)
 
 

@@ -30,6 +30,7 @@ from loadtest.history import History, Past
 from loadtest.shell.ground import Ground
 from loadtest.traffic import OPENING_MINOR
 from protocol.codec import Codec
+from protocol.crypto import BlockCipher
 from protocol.layout import RESPONSE
 from protocol.messages import Request, date_number
 from protocol.numbers import Command
@@ -168,7 +169,7 @@ def _patterns(registry: Registry, ring: KeyRing) -> dict[bool, _Pattern]:
         request = Request(
             command=command, module=module, date=now.date(), sequence=1, card=Cards(range(1))[0].number, amount=amount
         )
-        _, ask = open_ask(request.encode(), module, bytes(16), ring)
+        _, ask = open_ask(request.encode(), module, BlockCipher(bytes(16)), ring)
         if not isinstance(ask, Ask) or ask.token is None:
             raise GrowError(f"a {command.name} is not a request of this switch")
         gathered = Gathered(

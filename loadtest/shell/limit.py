@@ -33,6 +33,7 @@ from ledger.shell.store import transact
 from loadtest.cards import Plastic
 from loadtest.shell.ground import Ground
 from loadtest.shell.till import clock
+from protocol.crypto import BlockCipher
 from protocol.messages import Request
 from protocol.numbers import Command
 
@@ -126,7 +127,7 @@ class Limit:
             card=card.number,
             amount=AMOUNT_MINOR,
         )
-        _, ask = open_ask(request.encode(), request.module, bytes(16), ring)
+        _, ask = open_ask(request.encode(), request.module, BlockCipher(bytes(16)), ring)
         if not isinstance(ask, Ask):
             raise LimitError(f"the sale that is to be the pattern is refused: {ask.name}")
         return ask

@@ -238,8 +238,8 @@ class Shift:
                 random = self._random.randbytes(CODE_RANDOM_BYTES)
                 block = access_code.encode(code, request.card, till.session.access_code_key, random)
             till.seal(
-                replace(
-                    request, flags=request.flags | Flag.REPEAT, access_code_block=block or request.access_code_block
+                request._replace(
+                    flags=request.flags | Flag.REPEAT, access_code_block=block or request.access_code_block
                 )
             )
         generator.settle()

@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ from loadtest.shell.ground import Ground
 
 START_S: Final = 30.0
 STOP_S: Final = 30.0
+TRIES: Final = 20
 HOST: Final = "127.0.0.1"
 _BATCHES: Final = "authsrv_batch_requests"
 
@@ -31,7 +32,7 @@ class Switch:
 
     process: subprocess.Popen[bytes]
     port: int
-    metrics_port: int
+    metrics_ports: range  # one for each worker
 
     @property
     def pid(self) -> int:
@@ -45,29 +46,32 @@ class Switch:
 
     def batches(self) -> tuple[dict[float, int], float]:
         """How many batches had at most so many requests, by bound and cumulated; and the requests in all of them."""
-        with urllib.request.urlopen(f"http://{HOST}:{self.metrics_port}/metrics", timeout=5) as page:
-            text = page.read().decode()
         counts: dict[float, int] = {}
         total = 0.0
-        for family in text_string_to_metric_families(text):
-            if family.name == _BATCHES:
-                for sample in family.samples:
-                    if sample.name.endswith("_bucket"):
-                        counts[float(sample.labels["le"])] = int(sample.value)
-                    elif sample.name.endswith("_sum"):
-                        total = sample.value
+        for port in self.metrics_ports:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as page:
+                text = page.read().decode()
+            for family in text_string_to_metric_families(text):
+                if family.name == _BATCHES:
+                    for sample in family.samples:
+                        if sample.name.endswith("_bucket"):
+                            bound = float(sample.labels["le"])
+                            counts[bound] = counts.get(bound, 0) + int(sample.value)
+                        elif sample.name.endswith("_sum"):
+                            total += sample.value
         return counts, total
 
 
 @contextmanager
 def running_switch(ground: Ground, settings: Mapping[str, str]) -> Iterator[Switch]:
     """Run a switch on `ground` with further `settings` by their names. Raises `SwitchError`."""
-    port, metrics_port = _free_ports(2)
+    workers = int(settings.get("workers", "1"))
+    port, metrics_ports = _free_ports(workers)
     given = {
         "database": ground.database.switch_dsn,
         "kek": ground.key_encryption_key.hex(),
         "listen": f"{HOST}:{port}",
-        "metrics": f"{HOST}:{metrics_port}",
+        "metrics": f"{HOST}:{metrics_ports.start}",
         "log_level": "warning",
         **settings,
     }
@@ -78,8 +82,9 @@ def running_switch(ground: Ground, settings: Mapping[str, str]) -> Iterator[Swit
         stdout=subprocess.DEVNULL,
     )
     try:
-        _wait_for(process, port)
-        yield Switch(process, port, metrics_port)
+        for each in (port, *metrics_ports):
+            _wait_for(process, each)
+        yield Switch(process, port, metrics_ports)
     finally:
         process.terminate()
         try:
@@ -89,12 +94,21 @@ def running_switch(ground: Ground, settings: Mapping[str, str]) -> Iterator[Swit
             process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server((HOST, 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
+def _free_ports(workers: int) -> tuple[int, range]:
+    """A port to listen on, and so many in a row for metrics. Raises `SwitchError`."""
+    for _ in range(TRIES):
+        with ExitStack() as held:
+
+            def free(port: int, held: ExitStack = held) -> int:
+                number: int = held.enter_context(socket.create_server((HOST, port))).getsockname()[1]
+                return number
+
+            port, first = free(0), free(0)
+            with suppress(OSError, OverflowError):
+                for further in range(1, workers):
+                    free(first + further)
+                return port, range(first, first + workers)
+    raise SwitchError(f"no {workers} free ports in a row were found; close what listens on {HOST}")
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:

@@ -271,7 +271,7 @@ class Module:
             return request
         key, random = line.session.access_code_key, self._random(pin.RANDOM_BYTES)
         block = pin.encode(access_code, request.card, key, random)
-        return replace(request, flags=request.flags | Flag.ACCESS_CODE, access_code_block=block)
+        return request._replace(flags=request.flags | Flag.ACCESS_CODE, access_code_block=block)
 
     async def _whole(self, answer: Answer, deadline: float) -> Answer:
         """The answer with all its pages, as far as they can be fetched in time."""

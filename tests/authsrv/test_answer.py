@@ -17,12 +17,14 @@ from ledger.authorizations import Original, Recorded
 from ledger.cards import Card, CardStatus
 from ledger.names import Name
 from loyalty.source import parse_programme
+from protocol.crypto import BlockCipher
 from protocol.messages import Request, Response
 from protocol.numbers import Command, Flag, Reason, Result
 
 RING = KeyRing(41, {(purpose, 1): bytes([place]) * 32 for place, purpose in enumerate(ISSUER_PURPOSES)})
 DAY = dt.date(2026, 11, 30)
 NOON = dt.datetime(2026, 11, 30, 12, 34, 56, 789_000)  # noqa: DTZ001 - the issuer's local time
+NO_CODES = BlockCipher(bytes(16))
 MOMENT = Moment(NOON.replace(tzinfo=dt.UTC), NOON, DAY)
 ISSUER = Issuer(41, "Kafija SIA", 978, "EUR", 2, 7)
 MODULE = Module(1001, 1, "Brivibas 1", 2, False, True, 42, 0, "en", 15, 200, False)
@@ -32,7 +34,7 @@ NUMBER = 323_000_000_014
 
 
 def asked(request: Request) -> Ask:
-    _, ask = open_ask(request.encode(), 1001, bytes(16), RING)
+    _, ask = open_ask(request.encode(), 1001, NO_CODES, RING)
     assert isinstance(ask, Ask)
     return ask
 
@@ -49,7 +51,7 @@ def answer(decision: Decision, request: Request = SALE) -> Response:
 
 def test_the_request_is_echoed() -> None:
     """Command, flags, name and module come back as they were sent, beside number, day and local time to the second."""
-    said = answer(Decision(Result.APPROVED, approved=1250), replace(SALE, flags=Flag.PARTIAL | Flag.REPEAT))
+    said = answer(Decision(Result.APPROVED, approved=1250), SALE._replace(flags=Flag.PARTIAL | Flag.REPEAT))
     assert (said.command, said.flags, said.sequence, said.date, said.module) == (0x13, 5, 7, 20261130, 1001)
     assert (said.authorization, said.switch_date, said.switch_time) == ("323000000014", DAY, dt.time(12, 34, 56))
     assert (said.columns, said.code_page, said.pages, said.page) == (42, 0, 1, 1)
@@ -88,7 +90,7 @@ def test_a_declined_load_reads_no_balance_without_the_code(code: Code, told: int
 def test_a_long_receipt_is_paged() -> None:
     """What does not fit 1,176 bytes goes on in further pages, each a whole answer that says which it is of how many."""
     issuer, module = replace(ISSUER, name="W" * 64), replace(MODULE, branch_name="B" * 64, columns=48)
-    request = replace(SALE, till_receipt="R" * 16, cashier=4_294_967_295, flags=Flag.KEYED | Flag.PARTIAL)
+    request = SALE._replace(till_receipt="R" * 16, cashier=4_294_967_295, flags=Flag.KEYED | Flag.PARTIAL)
     card = CARD._replace(balances=Balances(10**15, -(10**15), -(10**16)))
     programme = replace(parse_programme(GIFT.read_text(), "gift.toml"), title="P" * 64)
     original = Original(
@@ -111,7 +113,7 @@ class TestLateOriginal:
         """The flags of a copy do not show; neither do amount or card, which a tombstone does not know."""
         copies = {
             late_original(asked(each).envelope, ISSUER, MODULE, self.TOMBSTONE)
-            for each in (SALE, replace(SALE, flags=Flag.REPEAT), replace(SALE, amount=1), replace(SALE, cashier=9))
+            for each in (SALE, SALE._replace(flags=Flag.REPEAT), SALE._replace(amount=1), SALE._replace(cashier=9))
         }
         assert len(copies) == 1
         said = Response.decode(copies.pop())
@@ -133,7 +135,7 @@ def test_what_is_not_recorded_has_no_number() -> None:
 def test_an_unknown_command_is_answered() -> None:
     """An answer can be made to a number that is no command at all: final, with a receipt."""
     plain = b"\x77\x77" + SALE.encode()[2:]
-    _, ask = open_ask(plain, 1001, bytes(16), RING)
+    _, ask = open_ask(plain, 1001, NO_CODES, RING)
     assert isinstance(ask, Ask)
     [only] = compose(ask, facts(None), decline(Reason.UNKNOWN_COMMAND), NUMBER)
     said = Response.decode(only)
@@ -143,7 +145,7 @@ def test_an_unknown_command_is_answered() -> None:
 
 def test_echo_and_page() -> None:
     """Echo tells the last name; a page is the recorded answer under the fields of who asks."""
-    envelope = asked(replace(SALE, command=Command.BALANCE, amount=0, sequence=99)).envelope
+    envelope = asked(SALE._replace(command=Command.BALANCE, amount=0, sequence=99)).envelope
     told = Response.decode(echo(envelope, MODULE, Name(1001, DAY, 77)))
     assert (told.last_date, told.last_sequence, told.sequence) == (DAY, 77, 99)
     nothing = Response.decode(echo(envelope, MODULE, None))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from authsrv.ask import Ask, open_ask, same_content
 from authsrv.keys import ISSUER_PURPOSES, KeyRing
 from ledger.names import Name
 from protocol import access_code
+from protocol.crypto import BlockCipher
 from protocol.messages import FormatError, OriginalName, Request
 from protocol.numbers import Command, Flag, Reason
 
@@ -26,7 +26,7 @@ SEQUENCE, DATE, MODULE = slice(16, 20), slice(20, 24), slice(28, 32)
 
 
 def opened(plain: bytes, module: int = 1001) -> Ask | Reason:
-    return open_ask(plain, module, CODE_KEY, RING)[1]
+    return open_ask(plain, module, BlockCipher(CODE_KEY), RING)[1]
 
 
 def ask(request: Request) -> Ask:
@@ -36,7 +36,7 @@ def ask(request: Request) -> Ask:
 
 
 def coded(code: str, random: bytes = bytes(8), key: bytes = CODE_KEY, card: str = CARD) -> Request:
-    return replace(SALE, access_code_block=access_code.encode(code, card, key, random), flags=Flag.ACCESS_CODE)
+    return SALE._replace(access_code_block=access_code.encode(code, card, key, random), flags=Flag.ACCESS_CODE)
 
 
 def put(plain: bytes, at: slice, number: int) -> bytes:
@@ -96,7 +96,7 @@ def test_what_is_looked_up() -> None:
     assert ask(by_name).lookup() == (Name(1001, DAY, 8), None, False, Name(1001, DAY, 7), None)
     by_number = Request(**fields, original="323000000014")
     assert ask(by_number).lookup() == (Name(1001, DAY, 8), None, False, None, 323_000_000_014)
-    assert ask(replace(by_number, original="323000000015")).lookup().original_number is None
+    assert ask(by_number._replace(original="323000000015")).lookup().original_number is None
 
 
 def digest(request: Request) -> bytes:
@@ -105,10 +105,10 @@ def digest(request: Request) -> bytes:
 
 def test_same_content() -> None:
     """A copy with another seal of a code, without it, or with the repeat flag is the same; any other field is not."""
-    same = {digest(each) for each in (SALE, coded("4321"), coded("9999", b"\1" * 8), replace(SALE, flags=Flag.REPEAT))}
+    same = {digest(each) for each in (SALE, coded("4321"), coded("9999", b"\1" * 8), SALE._replace(flags=Flag.REPEAT))}
     assert len(same) == 1
     others = [
-        replace(SALE, **field)
+        SALE._replace(**field)
         for field in (
             {"amount": 1251}, {"card": CARD[:-1] + "8"}, {"cashier": 1}, {"unit": 978}, {"flags": Flag.PARTIAL},
             {"till_receipt": "R"}, {"till_serial": "S"}, {"day_close": 1}, {"programme": 1}, {"eligible": 1},
@@ -121,7 +121,7 @@ def test_same_content() -> None:
 
 def test_nothing_secret_shows() -> None:
     """An ask's repr tells its name, and no card, token, code or amount."""
-    shown = repr(ask(replace(coded("4321"), amount=987_654)))
+    shown = repr(ask(coded("4321")._replace(amount=987_654)))
     assert "7" in shown
     for secret in (CARD, "4321", "987654", repr(ask(SALE).token)):
         assert secret not in shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -562,7 +561,7 @@ class TestAccessCode:
             fields = {"date": request.date, "sequence": request.sequence, "time": request.time}
             again = await till.request(Command.SALE, card=card, amount=1, code=code, flags=Flag.REPEAT, **fields)
             assert await till.send(again) == first
-        assert await till.send(replace(request, access_code_block=None, flags=Flag.REPEAT)) == first
+        assert await till.send(request._replace(access_code_block=None, flags=Flag.REPEAT)) == first
         assert await tries(shop) == [1]
 
     async def test_an_unknown_card_is_answered_like_a_known_one(self, shop: Shop) -> None:
@@ -824,8 +823,8 @@ class TestReversal:
         original = OriginalName(late.date, late.sequence)
         first = await till.reverse(original, 1250)
         assert (first.result, first.reason, first.approved) == (Result.APPROVED, Reason.TOMBSTONE, 0)
-        copies = {await till.send(late), await till.send(replace(late, flags=late.flags | Flag.REPEAT))}
-        copies.add(await till.send(replace(late, flags=Flag.REPEAT, access_code_block=None)))
+        copies = {await till.send(late), await till.send(late._replace(flags=late.flags | Flag.REPEAT))}
+        copies.add(await till.send(late._replace(flags=Flag.REPEAT, access_code_block=None)))
         [answer] = [Response.decode(copy) for copy in copies]
         assert (answer.result, answer.reason) == (Result.INVALID, Reason.REVERSED_BEFORE_ARRIVAL)
         assert answer.authorization not in ("", first.authorization)
@@ -924,7 +923,7 @@ class TestNames:
         await bring_into(shop, card, State.CLOSED)
         await shop.query("update modules set columns = 48, name = 'renamed' where number = 1001")
         before = await snapshot(shop)
-        assert await till.send(request) == first == await till.send(replace(request, flags=Flag.REPEAT))
+        assert await till.send(request) == first == await till.send(request._replace(flags=Flag.REPEAT))
         assert await snapshot(shop) == before
 
     @pytest.mark.parametrize(
@@ -939,7 +938,7 @@ class TestNames:
         till, card = shop.till(), await active_card(shop, 5000)
         request = await till.request(Command.SALE, card=card, amount=1250)
         first, before = await till.send(request), await snapshot(shop)
-        answer = Response.decode(await till.send(replace(request, **other)))
+        answer = Response.decode(await till.send(request._replace(**other)))
         assert (answer.result, answer.reason) == (Result.DUPLICATE, Reason.OTHER_CONTENT)
         assert (answer.authorization, answer.balance, answer.approved) == ("", 0, 0)
         assert await snapshot(shop) == before

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -89,9 +89,9 @@ class World:
             case _ if earlier is None:
                 made = self.new(place, Command.BALANCE, card=self.cards[0])
             case "repeat", _:
-                made = replace(earlier, flags=earlier.flags | Flag.REPEAT)
+                made = earlier._replace(flags=earlier.flags | Flag.REPEAT)
             case "other content", _:
-                made = replace(earlier, cashier=77)
+                made = earlier._replace(cashier=77)
             case "reverse", _, right:
                 amount = earlier.amount if right else earlier.amount + 1
                 made = self.new(place, Command.REVERSE, original=self.name(earlier), amount=amount)
@@ -248,8 +248,8 @@ async def test_a_request_its_repeat_its_double_and_its_reversal_in_one_batch(sho
     till, card = shop.till(), await active_card(shop, 5000)
     sale = await till.request(Command.SALE, card=card, amount=1250)
     back = await till.request(Command.REVERSE, original=OriginalName(sale.date, sale.sequence), amount=1250)
-    again = replace(sale, flags=Flag.REPEAT)
-    requests = [sale, again, replace(sale, amount=1), back, again]
+    again = sale._replace(flags=Flag.REPEAT)
+    requests = [sale, again, sale._replace(amount=1), back, again]
     answers = await at_once(shop, [till.opened(request) for request in requests])
     first, repeat, other, reversal, late_repeat = (answer or b"" for answer in answers)
     assert first == repeat == late_repeat

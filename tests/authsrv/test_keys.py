@@ -21,6 +21,7 @@ from authsrv.keys import (
     wrap,
 )
 from ledger.names import Name
+from protocol.crypto import Cmac
 
 KEK = bytes(range(32))
 NONCE = bytes(12)
@@ -82,8 +83,14 @@ class TestTokens:
         old, new = ring(token=1), ring(token=2)
         assert new.token(CARD, 1) == old.token(CARD)
         assert new.token(CARD) != old.token(CARD)
-        forwarded = new._mac(Purpose.TOKEN, 2, b"\4" + old.token(CARD))
+        forwarded = Cmac(key(Purpose.TOKEN, 2)).tag(b"\4" + old.token(CARD))
         assert forwarded == new.token(CARD) == new.token(CARD, 2)
+
+    def test_a_version_that_is_not_in_the_ring_is_refused(self) -> None:
+        """It must not be taken for the newest: every card would look unknown, every code wrong."""
+        for version in (0, 3):
+            with pytest.raises(KeyFault, match=f"version {version}"):
+                ring(token=2).token(CARD, version)
 
     def test_they_are_the_issuers(self) -> None:
         """The same number at another issuer, or another number, is another token; 16 bytes each."""
@@ -122,7 +129,7 @@ class TestVerifiers:
         stored = old.verifier(7, "4321")
         assert new.verifies(7, stored, 1, "4321")
         assert not new.verifies(7, stored, 2, "4321")
-        assert new.verifier(7, "4321") == new._mac(Purpose.VERIFIER, 2, b"\2" + stored)
+        assert new.verifier(7, "4321") == Cmac(key(Purpose.VERIFIER, 2)).tag(b"\2" + stored)
 
 
 class TestDigests:

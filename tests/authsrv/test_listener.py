@@ -618,7 +618,7 @@ async def test_a_database_that_stands_still_is_answered_91(
         line.let_go()
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(1)  # the lane rests a moment after a fault
-        assert Response.decode(await caller.send(replace(sale, flags=Flag.REPEAT))).approved == SOLD
+        assert Response.decode(await caller.send(sale._replace(flags=Flag.REPEAT))).approved == SOLD
     assert await shop.balance(OTHER) == LOADED - SOLD
 
 
@@ -691,7 +691,7 @@ async def test_more_in_flight_than_granted_is_answered_91_at_once(start: Start, 
         for counter in waiting[:2]:
             assert Response.decode(await caller.wire.answer(caller.session, counter)).approved == 100
         assert await switch.recorded() == 3
-        repeat = replace(requests[2], flags=Flag.REPEAT)
+        repeat = requests[2]._replace(flags=Flag.REPEAT)
         assert Response.decode(await caller.send(repeat)).approved == 100
 
 
@@ -772,7 +772,7 @@ async def test_the_last_name_comes_with_welcome_and_from_the_database_by_echo(st
         first = await caller.till.request(Command.ACTIVATE, card=OTHER, amount=LOADED)
         assert Response.decode(await caller.send(first)).result == Result.APPROVED
         assert (await caller.ask(Command.SALE, card=OTHER, amount=SOLD)).result == Result.APPROVED
-        await caller.send(replace(first, flags=Flag.REPEAT))
+        await caller.send(first._replace(flags=Flag.REPEAT))
         last = caller.till.sequence
     today = await shop.today()
     async with switch.caller() as caller:

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -65,7 +65,7 @@ async def test_without_a_database_the_answer_is_91_and_later_it_is_served(
             assert (answer.result, answer.reason, answer.authorization) == (91, Reason.NO_DATABASE, "")
         assert await switch.recorded() == 1
         line.mend()
-        repeat = replace(sale, flags=Flag.REPEAT)
+        repeat = sale._replace(flags=Flag.REPEAT)
         assert Response.decode(await caller.send(repeat)).approved == SOLD
         assert (await caller.ask(Command.ECHO)).last_sequence == sale.sequence
     assert await shop.balance(OTHER) == LOADED - SOLD
@@ -101,7 +101,7 @@ async def test_a_full_disk_is_91_and_nothing_is_lost(start: Start, shop: Shop) -
         assert (answer.result, answer.reason, answer.authorization) == (91, Reason.NO_DATABASE, "")
         assert (await switch.recorded(), await shop.balance(OTHER)) == (1, LOADED)
         await shop.query(written)
-        assert Response.decode(await caller.send(replace(sale, flags=Flag.REPEAT))).approved == SOLD
+        assert Response.decode(await caller.send(sale._replace(flags=Flag.REPEAT))).approved == SOLD
     assert (await switch.recorded(), await shop.balance(OTHER)) == (2, LOADED - SOLD)
 
 
@@ -120,7 +120,7 @@ async def test_rules_that_cannot_be_read_stop_decisions_but_not_the_process(
         assert (answer.result, answer.authorization) == (Result.UNAVAILABLE, "")
         mock_clock.jump(1)  # the lane has rested
         await shop.query("delete from programme_versions where document ->> 'kind' = 'unheard of'")
-        assert Response.decode(await caller.send(replace(sale, flags=Flag.REPEAT))).approved == SOLD
+        assert Response.decode(await caller.send(sale._replace(flags=Flag.REPEAT))).approved == SOLD
 
 
 async def test_a_newer_schema_is_not_served(shop: Shop) -> None:
@@ -253,7 +253,7 @@ async def test_a_stuck_commit_does_not_hold_the_drain(shop: Shop, line: Relay, s
             await wire.answer(caller.session, counter)
     line.let_go()
     async with (await start(line.dsn)).caller() as again:
-        assert Response.decode(await again.send(replace(sale, flags=Flag.REPEAT))).approved == SOLD
+        assert Response.decode(await again.send(sale._replace(flags=Flag.REPEAT))).approved == SOLD
     assert await shop.balance(OTHER) == LOADED - SOLD
 
 

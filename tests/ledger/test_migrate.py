@@ -9,14 +9,33 @@ import asyncpg
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from books import (
+    MODULE,
+    REDEEMED,
+    TENDER,
+    VALUE,
+    connected,
+    contents,
+    names,
+    open_books,
+    postings,
+    record,
+    today,
+    undos,
+)
 
+from ledger.accounts import Balances
+from ledger.batch import Lookup, Writes
 from ledger.faults import LedgerFault, Unavailable, Unfit
+from ledger.names import Name, authorization_number
 from ledger.shell.database import Database, create_issuer_database
 from ledger.shell.errand import run_errand
 from ledger.shell.migrate import checked_identifier, migrate, status
 from ledger.shell.revisions import FOLDER, HEAD
+from ledger.shell.store import transact
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterator
     from typing import Any
 
@@ -126,3 +145,41 @@ def test_the_newest_revision_is_the_migrations_own() -> None:
     line = [script.revision for script in scripts.walk_revisions()]
     assert scripts.get_heads() == [HEAD]
     assert line == sorted(line, reverse=True)
+
+
+def test_books_of_the_first_revision_are_carried_on(empty: Database) -> None:
+    """A schema that has served at revision 0001 keeps every row; what was recorded is found, and serving goes on."""
+    migrate(empty.owner_dsn, "bare", revision="0001")
+    assert status(empty.owner_dsn, "bare") == ("0001", HEAD)
+
+    async def serve() -> tuple[dt.date, dict[str, str | None]]:
+        async with connected(empty.owner_dsn, "bare") as owner, connected(empty.switch_dsn, "bare") as switch:
+            await open_books(owner)
+            day = await today(owner)
+            await owner.execute("select reserve_numbers(array[$1::date])", day)
+            load = names(day, 1, card=1, requested=500, approved=500) | postings((1, 1, TENDER, VALUE, 500))
+            await record(switch, **load, pages=[(1, 2, b"second page")])
+            await record(switch, **names(day, 2), **undos((1, day, 1, False, 200)))
+            return day, await contents(owner, besides={"schema_version"})
+
+    day, before = run_errand(serve())
+    migrate(empty.owner_dsn, "bare")
+
+    async def serve_on() -> None:
+        async with connected(empty.owner_dsn, "bare") as owner, connected(empty.switch_dsn, "bare") as switch:
+            assert await contents(owner, besides={"schema_version"}) == before
+            lookups = [
+                Lookup(Name(MODULE, day, 1), b"first", False, None, None),
+                Lookup(Name(MODULE, day, 3), None, False, Name(MODULE, day, 1), None),
+            ]
+            found = await transact(lookups, lambda gathered: (gathered, Writes()))(switch)
+            assert found.recorded.keys() == {0}
+            assert list(found.serials) == [None, authorization_number(day, 2)]
+            assert found.cards[1].balances == Balances(500, 0, 0)
+            assert (found.originals[1].refunded, found.originals[1].answers) == (200, (b"answer", b"second page"))
+            spend = names(day, 3, card=1, requested=500, approved=500) | postings((1, 1, VALUE, REDEEMED, 500))
+            await record(switch, **spend)
+            assert await owner.fetchval("select count(*) from unbalanced_accounts") == 0
+            assert await owner.fetchval("select balance from accounts where card = 1 and kind = 1") == 0
+
+    run_errand(serve_on())

@@ -483,7 +483,7 @@ class TestGather:
                 await load(switch, 1000, FIRST, 70)
                 await switch.execute("commit")
                 found = await waiting
-                assert found["cards"][0]["value"] == 70
+                assert [tuple(account) for account in found["accounts"]] == [(FIRST, VALUE, 70, 0)]
                 assert found["recorded"][0]["ordinal"] == 1
 
         play(issuer, scene)

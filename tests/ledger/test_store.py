@@ -142,6 +142,14 @@ class TestGather:
         again = await look(door, *[asked(known)] * 3, asked(new[0]))
         assert list(again.serials) == [None, None, None, authorization_number(day, 6)]
 
+    async def test_a_batch_of_several_days_finds_each_record(self, door: Door, day: dt.date) -> None:
+        """Names of two days in one batch: what has a record is found at its place, the others get numbers in order."""
+        eve = day - dt.timedelta(days=1)
+        await write(door, written(Name(MODULE, day, 1)), written(Name(MODULE, eve, 2), digest=b"eve"))
+        found = await look(door, *(asked(Name(MODULE, *name)) for name in ((eve, 2), (day, 2), (eve, 1), (day, 1))))
+        assert {place: recorded.digest for place, recorded in found.recorded.items()} == {0: b"eve", 3: b"digest"}
+        assert [serial is None for serial in found.serials] == [True, False, False, True]
+
     async def test_what_an_undoing_undid_is_read_back(self, door: Door, day: dt.date) -> None:
         """An original that was itself an undoing names what it undid, and a reversal shows on what it reversed."""
         sale, back = Name(MODULE, day, 1), Name(MODULE, day, 2)

@@ -10,6 +10,7 @@ from loadtest.cards import Cards, access_code_of
 from loadtest.profile import Act, Profile, load_profile
 from loadtest.traffic import FORGETFUL_IN, Script, arrivals
 from protocol import access_code
+from protocol.crypto import BlockCipher
 from protocol.messages import OriginalName, Request, decode_request
 from protocol.numbers import Command, Flag
 
@@ -43,7 +44,7 @@ def only(**mix: float) -> Profile:
 
 def typed(request: Request) -> str | None:
     assert request.access_code_block is not None
-    return access_code.decode(request.access_code_block, request.card, KEY)
+    return access_code.decode(request.access_code_block, request.card, BlockCipher(KEY))
 
 
 def test_each_request_is_one_that_the_wire_allows() -> None:
@@ -57,7 +58,7 @@ def test_names_grow_by_one_and_only_a_repeat_uses_one_again() -> None:
     first: dict[int, Request] = {}
     for request in asked(load_profile("mixed")):
         if Flag.REPEAT in request.flags:
-            assert replace(request, flags=first[request.sequence].flags) == first[request.sequence]
+            assert request._replace(flags=first[request.sequence].flags) == first[request.sequence]
         else:
             assert request.sequence == 41 + len(first)
             first[request.sequence] = request

@@ -1,7 +1,6 @@
 """Verification finds each kind of lie, and nothing where there is none."""
 
 import datetime as dt
-from dataclasses import replace
 
 import pytest
 
@@ -60,7 +59,7 @@ def test_a_decline_must_be_recorded_too_and_must_not_move_value() -> None:
 
 def test_two_copies_must_be_answered_alike() -> None:
     """A repeat gets the recorded answer, so a difference anywhere in it is found."""
-    again = Exchange(replace(SALE, flags=Flag.REPEAT), APPROVED._replace(balance=1))
+    again = Exchange(SALE._replace(flags=Flag.REPEAT), APPROVED._replace(balance=1))
     verdict = verify([TOLD, again], {NAME: ENTRY}, [])
     assert verdict.findings == ("differing: 1001/20260314/1",)
 

@@ -52,6 +52,12 @@ def test_places() -> None:
     assert SMALL.picking("number", "signed").unpack(SMALL.pack({"number": 3, "signed": -1})) == (3, -1)
 
 
+def test_bits() -> None:
+    """The bits of some fields are those of their bytes alone; the empty name is that of the unused ones."""
+    assert SMALL.bits({"number", "text"}).to_bytes(15).hex() == "ffff0000ffffff" + 16 * "0"
+    assert SMALL.bits({""}).to_bytes(15).hex() == "0000ffff" + 22 * "0"
+
+
 @pytest.mark.parametrize("size", [0, 14, 16])
 def test_wrong_length(size: int) -> None:
     """One byte less or more is refused."""

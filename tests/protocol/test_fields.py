@@ -4,12 +4,9 @@ import datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from protocol.codec import Codec
 from protocol.fields import FIELDS, FLAGS, RULES, ZERO_IS_A_VALUE, Presence, parts
-from protocol.layout import AREAS, request
+from protocol.layout import AREAS
 from protocol.messages import (
     FormatError,
     Freeze,
@@ -21,7 +18,6 @@ from protocol.messages import (
     decode_request,
 )
 from protocol.numbers import Command, Flag, GivenReason, Reason
-from protocol.request import judge_request, read_well_formed
 
 A_NAME = OriginalName(datetime.date(2026, 11, 21), 41)
 
@@ -180,48 +176,3 @@ def test_an_area_is_named_by_its_commands_alone() -> None:
     in_area = set(FIELDS[FIELDS.index("page") :])
     for command, rules in RULES.items():
         assert bool((rules.required | rules.allowed) & in_area) == (command in AREAS)
-
-
-def judged(plain: bytes) -> Request | None:
-    try:
-        return judge_request(plain)
-    except FormatError:
-        return None
-
-
-FIELDS_OF_ALL = Codec(request(None)).fields
-
-
-@st.composite
-def nearly_well_formed(draw: st.DrawFn) -> bytes:
-    """A request of any command with some of its fields, in which up to three stretches were overwritten."""
-    command = draw(st.sampled_from(Command))
-    rules = RULES[command]
-    names = rules.required | draw(st.frozensets(st.sampled_from([*rules.allowed, *rules.required, "cashier"])))
-    plain = bytearray(with_fields(command, frozenset(names)).encode())
-    for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2, 3]))):
-        field = draw(st.sampled_from(FIELDS_OF_ALL))
-        edge = st.sampled_from([bytes(field.size), b"\xff" * field.size, b"1".ljust(field.size, b"\0")])
-        number = st.sampled_from([1, 8, 999, 1000, 0x8001, 2359, 20260230, 2**63]).map(
-            lambda number, size=field.size: (number % 256**size).to_bytes(size)
-        )
-        plain[field.place] = draw(edge | number | st.binary(min_size=field.size, max_size=field.size))
-    return bytes(plain)
-
-
-@given(plain=nearly_well_formed())
-@settings(max_examples=1000)
-def test_what_is_read_at_one_go_is_what_the_rules_say(plain: bytes) -> None:
-    """Nothing that breaks a rule is let through, and what breaks none and has no area of its own is read at once."""
-    at_one_go, by_rule = read_well_formed(plain), judged(plain)
-    if by_rule is None or by_rule.command in AREAS:
-        assert at_one_go is None
-    else:
-        assert at_one_go == by_rule
-
-
-@given(plain=st.binary(min_size=320, max_size=320), command=st.sampled_from(Command))
-def test_noise_is_never_read_as_a_request(plain: bytes, command: Command) -> None:
-    """Under a known command too, unless the rules say so."""
-    noise = command.to_bytes(2) + plain[2:]
-    assert read_well_formed(noise) in (None, judged(noise))

@@ -10,6 +10,7 @@ import pytest
 
 from protocol import c_header, generate, reference
 from protocol.access_code import decode
+from protocol.crypto import BlockCipher
 from protocol.messages import FormatError, Response, decode_request
 from protocol.module import ModuleConnection, ResponseReceived, Welcomed
 from protocol.numbers import Command, Flag, GivenReason, Reason, Result, Suite
@@ -117,7 +118,9 @@ def test_session_vectors(suite: Suite) -> None:
     assert isinstance(received, ResponseReceived)
     assert (received.counter, received.answer) == (1, made["response_plain"][8:])
     assert Response.decode(received.answer).text == b"APPROVED\n"
-    assert decode(made["access_code_block"], given["card"], made["key_access_code"]) == given["access_code"]
+    assert (
+        decode(made["access_code_block"], given["card"], BlockCipher(made["key_access_code"])) == given["access_code"]
+    )
 
 
 PROGRAM = """\

@@ -2,14 +2,18 @@
 
 import datetime
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocol.codec import Codec
+from protocol.layout import request
 from protocol.messages import (
+    Envelope,
     FormatError,
     Freeze,
     OriginalName,
@@ -25,6 +29,7 @@ from protocol.messages import (
     read_envelope,
 )
 from protocol.numbers import Command, Flag, GivenReason, Reason
+from protocol.request import check_in_order
 
 WIRE = json.loads((Path(__file__).parent / "vectors" / "wire.json").read_text())
 SUITES = pytest.mark.parametrize("suite", ["1", "2"])
@@ -44,7 +49,8 @@ PAIRS = tuple((kind, kind * 100) for kind in range(10))
 
 
 def of(command: Command, **fields: Any) -> Request:
-    return Request(command=command, module=1001, date=datetime.date(2026, 11, 22), sequence=7, **fields)
+    name: dict[str, Any] = {"module": 1001, "date": datetime.date(2026, 11, 22), "sequence": 7}
+    return Request(command=command, **(name | fields))
 
 
 WELL_FORMED = {
@@ -147,7 +153,7 @@ digits = st.text("0123456789", min_size=1, max_size=20)
 
 @given(
     st.builds(
-        Request,
+        of,
         command=st.just(Command.SALE),
         module=st.integers(0, 2**32 - 1),
         date=st.dates(),
@@ -169,6 +175,53 @@ digits = st.text("0123456789", min_size=1, max_size=20)
 def test_any_sale_goes_there_and_back(wanted: Request) -> None:
     """Whatever a sale may hold reads back as it was."""
     assert decode_request(wanted.encode()) == wanted
+
+
+def broken(check: Callable[[bytes], object], plain: bytes) -> tuple[Reason, str] | None:
+    try:
+        check(plain)
+    except FormatError as error:
+        return error.reason, error.field
+    return None
+
+
+starts = st.sampled_from([each.encode() for each in WELL_FORMED.values()]) | st.just(bytes(320))
+changes = st.tuples(
+    st.sampled_from([field.at for field in Codec(request(None)).fields]) | st.integers(0, 319),
+    st.sampled_from([b"\0", b"\1", b"\xff", bytes(4), b"1", bytes(16)]) | st.binary(min_size=1, max_size=8),
+)
+REFUSED_AS_READ = {
+    Reason.AMOUNT_TOO_LARGE,
+    Reason.NOT_DIGITS,
+    Reason.BAD_TEXT,
+    Reason.TWO_ORIGINALS,
+    Reason.UNKNOWN_REASON,
+    Reason.BAD_DATE,
+    Reason.BAD_SEQUENCE,
+    Reason.FIELD_MISSING,
+}
+
+
+@settings(max_examples=500)
+@given(starts, st.lists(changes, max_size=4), st.none() | st.binary(min_size=320, max_size=320))
+def test_at_once_as_in_order(start: bytes, changed: list[tuple[int, bytes]], noise: bytes | None) -> None:
+    """What is taken at once is what keeps the rules one by one, and what is not is answered by the first it breaks."""
+    plain = noise or start
+    for at, data in changed:
+        plain = put(plain, at, data)[:320]
+    at_once, in_order = broken(decode_request, plain), broken(check_in_order, plain)
+    if in_order is not None:
+        assert at_once == in_order
+    elif at_once is not None:
+        assert at_once[0] in REFUSED_AS_READ
+        assert at_once[1] not in ("date", "sequence", "time")
+
+
+def test_envelope_is_what_all_commands_share() -> None:
+    """The envelope has the declaration's fields in their order, and a request read with it is read the same."""
+    assert (*Envelope._fields, "area") == Codec(request(None)).names
+    plain = WELL_FORMED[Command.SALE].encode()
+    assert decode_request(plain, read_envelope(plain)) == decode_request(plain) == WELL_FORMED[Command.SALE]
 
 
 def test_envelope_never_fails() -> None:

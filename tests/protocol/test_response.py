@@ -55,44 +55,29 @@ def test_known_response(suite: str) -> None:
 
 
 money = st.integers(0, 2**63 - 1)
-signed = st.integers(-(2**63), 2**63 - 1)
 texts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=16)
 
 
 @given(
-    st.builds(
-        Response,
-        command=st.sampled_from([Command.SALE, 0, 0xFFFF]),
-        flags=st.integers(0, 0xFFFF),
-        sequence=st.integers(0, 2**32 - 1),
-        date=st.integers(0, 2**32 - 1),
-        module=st.integers(0, 2**32 - 1),
-        result=st.integers(0, 99),
-        reason=st.integers(0, 0xFFFF),
-        unit=st.integers(0, 0xFFFF),
-        pages=st.integers(0, 255),
-        page=st.integers(0, 255),
-        authorization=st.sampled_from(["", "323000000014"]),
-        switch_date=st.none() | st.dates(),
-        switch_time=st.times().map(lambda time: time.replace(microsecond=0)),
-        approved=signed,
-        still_due=signed,
-        balance=signed,
-        available=signed,
-        discount=signed,
-        points_earned=signed,
-        points_balance=signed,
-        visits_left=st.integers(0, 2**32 - 1),
-        valid_until=st.none() | st.dates(),
-        issued_vouchers=st.tuples(texts, texts),
-        code_page=st.sampled_from(CodePage),
-        columns=st.integers(0, 255),
-        last_sequence=st.integers(0, 2**32 - 1),
-        last_date=st.none() | st.dates(),
-        taken=st.builds(Taken, money, money, money, st.tuples(money, money, money)),
-        totals=st.just(()),
-        text=st.binary(max_size=1176),
-    )
+    st.fixed_dictionaries(
+        {
+            "command": st.sampled_from([Command.SALE, 0, 0xFFFF]),
+            "flags": st.integers(0, 0xFFFF),
+            "date": st.integers(0, 2**32 - 1),
+            "result": st.integers(0, 99),
+            "reason": st.integers(0, 0xFFFF),
+            "authorization": st.sampled_from(["", "323000000014"]),
+            "switch_date": st.none() | st.dates(),
+            "approved": st.integers(-(2**63), 2**63 - 1),
+            "balance": st.integers(-(2**63), 2**63 - 1),
+            "valid_until": st.none() | st.dates(),
+            "issued_vouchers": st.tuples(texts, texts),
+            "code_page": st.sampled_from(CodePage),
+            "last_date": st.none() | st.dates(),
+            "taken": st.builds(Taken, money, money, money, st.tuples(money, money, money)),
+            "text": st.binary(max_size=1176),
+        }
+    ).map(lambda fields: Response(**fields))
 )
 def test_any_answer_goes_there_and_back(wanted: Response) -> None:
     """Whatever an answer may hold reads back as it was, from 1,400 bytes."""
@@ -153,18 +138,9 @@ def test_bad_answer(at: int, data: str, field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [
-        {"result": 100},
-        {"authorization": "123"},
-        {"text": b"x" * 1177},
-        {"issued_vouchers": ("", "x" * 25)},
-        {"approved": 2**63},
-        {"totals": PAIRS},  # of another command than totals
-        {"command": Command.TOTALS, "totals": PAIRS[1:]},
-    ],
+    "wrong", [{"result": 100}, {"authorization": "123"}, {"text": b"x" * 1177}, {"approved": 2**63}]
 )
 def test_an_answer_that_does_not_fit_is_not_sent(wrong: dict[str, Any]) -> None:
     """A value that is too large for its field is an error and never cut."""
-    with pytest.raises(ValueError, match=r"longer|fit|digits|fields"):
+    with pytest.raises(ValueError, match=r"longer|fit|digits"):
         Response(**wrong).encode()

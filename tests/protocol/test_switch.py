@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from protocol import frame as framing
 from protocol import module as module_end
 from protocol import signon
+from protocol.access_code import decode, encode
 from protocol.layout import FRAME_BYTES
 from protocol.numbers import FrameType, Suite
 from protocol.session import Dropped, Ended, State
@@ -437,3 +438,11 @@ def test_nothing_secret_is_shown(pair: Any, who: ModuleIdentity) -> None:
     shown = repr(pair.to_switch(frame))
     assert "6371" not in shown
     assert "\\x" not in shown
+
+
+def test_access_code_cipher(pair: Any, who: ModuleIdentity) -> None:
+    """A session keeps the cipher of its access-code key: the one that its module seals codes under, made once."""
+    session, held = pair.live(who)
+    block = encode("4321", "6371120000000000017", session.access_code_key, bytes(8))
+    assert decode(block, "6371120000000000017", held.access_code_cipher) == "4321"
+    assert held.access_code_cipher is held.access_code_cipher

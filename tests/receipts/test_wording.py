@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from receipts.catalogue import Catalogue, catalogue
 from receipts.code_pages import transliterate
 from receipts.facts import ReceiptFacts
-from receipts.wording import SHARED, Wording, mask
+from receipts.wording import Wording, mask
 
 FACTS = ReceiptFacts(
     merchant="Rīgas nams",
@@ -148,39 +148,3 @@ def test_names_are_written_with_the_signs_of_the_printer() -> None:
     assert written("merchant", FACTS, Wording(LATVIAN, 1)) == "Rīgas nams"
     assert written("till_receipt", FACTS._replace(till_receipt="A\x1b@")) == "A?@"
     assert written("original", FACTS._replace(original="3110\x0000017")) == "3110?00017"
-
-
-SHARED_FACTS = {
-    "merchant": "Other",
-    "branch": "Other",
-    "module": 2,
-    "date": dt.date(2025, 1, 1),
-    "time": dt.time(1, 1, 1),
-    "command": "reverse",
-    "result": 51,
-    "reason": 5101,
-    "programme": "Other",
-    "keyed": True,
-    "cashier": 9,
-    "valid_until": dt.date(2031, 1, 1),
-    "card": "1" * 16,
-    "requested": 1,
-    "approved": 1,
-    "still_due": 1,
-    "balance": 1,
-    "available": 1,
-    "owed": 1,
-    "authorization": "1",
-    "original": "1",
-    "till_receipt": "1",
-    "currency": "USD",
-    "exponent": 3,
-}
-
-
-@pytest.mark.parametrize("value", SHARED)
-def test_a_shared_value_is_made_from_its_facts_and_no_others(value: str) -> None:
-    """What is kept under those facts can then be no other receipt's."""
-    assert SHARED_FACTS.keys() == set(ReceiptFacts._fields)
-    others = {fact: other for fact, other in SHARED_FACTS.items() if fact not in SHARED[value]}
-    assert written(value, FACTS._replace(**others)) == written(value, FACTS)

@@ -1,0 +1,67 @@
+"""One timer for all connections."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from authsrv.shell.deadlines import Deadlines
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+class Called:
+    """Notes when it is called, and asks for the next time that it was told of."""
+
+    def __init__(self, deadlines: Deadlines, *then: float) -> None:
+        self.called_at = inf
+        self.calls: list[float] = []
+        self._deadlines = deadlines
+        self._then = list(then)
+
+    def due(self, now: float) -> None:
+        self.calls.append(now)
+        if self._then:
+            self._deadlines.set(self, self._then.pop(0))
+
+
+@pytest.fixture
+async def deadlines(nursery: trio.Nursery, autojump_clock: MockClock) -> Deadlines:  # noqa: ARG001 - its time is the clock's
+    deadlines = Deadlines()
+    nursery.start_soon(deadlines.run)
+    return deadlines
+
+
+async def test_each_is_called_at_its_time_and_again_at_the_next(deadlines: Deadlines) -> None:
+    """Whoever is due first is called first, whatever the order in which they were set."""
+    start = trio.current_time()
+    late, early = Called(deadlines), Called(deadlines, start + 7)
+    deadlines.set(late, start + 5)
+    deadlines.set(early, start + 2)
+    await trio.sleep_until(start + 10)
+    assert early.calls == pytest.approx([start + 2, start + 7])
+    assert late.calls == pytest.approx([start + 5])
+
+
+async def test_the_earliest_of_several_counts_and_a_later_one_costs_nothing(deadlines: Deadlines) -> None:
+    """Setting a later time changes nothing; an earlier one is kept, and the first is not called twice."""
+    start = trio.current_time()
+    called = Called(deadlines)
+    for when in (5, 9, 3, 4):
+        deadlines.set(called, start + when)
+    await trio.sleep_until(start + 10)
+    assert called.calls == pytest.approx([start + 3])
+
+
+async def test_who_has_gone_is_not_held(deadlines: Deadlines) -> None:
+    """What has ended is forgotten before its time has come, and its entry harms nobody."""
+    start = trio.current_time()
+    stays = Called(deadlines)
+    deadlines.set(Called(deadlines), start + 1)
+    deadlines.set(stays, start + 2)
+    await trio.sleep_until(start + 3)
+    assert stays.calls == pytest.approx([start + 2])

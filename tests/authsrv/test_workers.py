@@ -1,0 +1,139 @@
+"""Several processes on one port: they begin, die and end as one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from running_switch import LOADED, SOLD
+from shop import KEK, OTHER, TILLS, Shop
+from wire_client import connect
+
+from protocol.numbers import Command, Result
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+WORKERS = 2
+PATIENCE_S = 20
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+
+
+@dataclass
+class Program:
+    """`authsrv serve --workers 2`, and what all its processes log."""
+
+    process: trio.Process
+    port: int
+    logged: str = ""
+
+    async def logs(self, text: str, times: int) -> None:
+        """Wait until this was logged so often."""
+        while self.logged.count(text) < times:
+            assert await self._read(), self.logged
+
+    async def ends(self) -> int:
+        """Its exit status, when no process holds the other end of its log any more."""
+        while await self._read():
+            pass
+        with trio.fail_after(PATIENCE_S):
+            return await self.process.wait()
+
+    async def _read(self) -> bool:
+        assert self.process.stderr is not None
+        with trio.fail_after(PATIENCE_S):
+            data = await self.process.stderr.receive_some(4096)
+        self.logged += data.decode()
+        return bool(data)
+
+    def workers(self) -> list[int]:
+        """Their process ids."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    async def sells(self, shop: Shop, amount: int) -> None:
+        """Whoever the kernel gives the connection to, a sale is approved."""
+        async with connect(("127.0.0.1", self.port)) as wire:
+            caller = await wire.sign_on(shop, shop.identities[TILLS[0]])
+            assert (await caller.ask(Command.SALE, card=OTHER, amount=amount)).result == Result.APPROVED
+
+
+@asynccontextmanager
+async def program(shop: Shop, *, taken: socket.socket | None = None) -> AsyncIterator[Program]:
+    """Two workers over the shop's database, on a port that is free or that `taken` holds."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = (taken or free).getsockname()[1]
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "authsrv", "serve", "--workers", str(WORKERS), "--listen", f"127.0.0.1:{port}"],
+        env=os.environ | {"AUTHSRV_DATABASE": shop.switch_dsn, "AUTHSRV_SCHEMA": shop.schema, "AUTHSRV_KEK": KEK.hex()},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield Program(process, port)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_a_killed_worker_is_started_again_and_all_end_on_sigterm(shop: Shop) -> None:
+    """Every connection is served, before and after; one SIGTERM to the first process drains them all, exit 0."""
+    async with program(shop) as switch:
+        await switch.logs("listening on", WORKERS)
+        async with connect(("127.0.0.1", switch.port)) as wire:
+            caller = await wire.sign_on(shop, shop.identities[TILLS[1]])
+            assert (await caller.ask(Command.ACTIVATE, card=OTHER, amount=LOADED)).result == Result.APPROVED
+        for _ in range(8):
+            await switch.sells(shop, 1)
+        killed, kept = switch.workers()
+        os.kill(killed, signal.SIGKILL)
+        await switch.logs("listening on", WORKERS + 1)
+        assert "was killed by signal 9" in switch.logged
+        now = switch.workers()
+        assert kept in now
+        assert killed not in now
+        assert len(now) == WORKERS
+        await switch.sells(shop, SOLD)
+        switch.process.send_signal(signal.SIGTERM)
+        assert await switch.ends() == 0
+        assert switch.logged.count("draining") == WORKERS
+    assert await shop.balance(OTHER) == LOADED - 8 - SOLD
+    await shop.check_books()
+
+
+async def test_no_worker_outlives_the_first_process(shop: Shop) -> None:
+    """Killed without a chance to hand anything on: they find their lifeline gone, drain and end."""
+    async with program(shop) as switch:
+        await switch.logs("listening on", WORKERS)
+        switch.process.kill()
+        assert await switch.ends() == -signal.SIGKILL
+        assert switch.logged.count("draining") == WORKERS
+
+
+async def test_a_refusal_ends_all(shop: Shop) -> None:
+    """A schema that a worker must not serve is refused by both; it is not tried again, and the exit code is 1."""
+    await shop.query("update schema_version set version_num = '9999'")
+    async with program(shop) as switch:
+        assert await switch.ends() == 1
+        assert "9999" in switch.logged
+        assert "started again" not in switch.logged
+
+
+async def test_a_port_of_another_program_is_refused(shop: Shop) -> None:
+    """Also of one that would share it: its modules would be half of ours."""
+    taken = socket.socket()
+    with taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        async with program(shop, taken=taken) as switch:
+            assert await switch.ends() == 1
+            assert "give another --listen" in switch.logged
