@@ -2,10 +2,13 @@
 
 Every answer of the switch carries one, so a receipt is not interpreted but assembled. For each language, width and code
 page the template is turned once into sections, with a rule between two that say something: never first, last or twice.
-A section is a list of steps; a step gives the text of one line of the template, "" where its value is "".
+A section is a list of steps; a step gives the bytes of one line of the template, none where its value is "".
+
+Steps write in the printer's code page, where a sign is a byte: to encode a whole receipt into a page other than ASCII
+costs more than to make it. Labels are encoded once; what is written each time is digits and ASCII letters mostly.
 
 Most of a receipt is the same for all that one module prints in one second: who and where, what happened, under which
-programme. Neighbouring steps of such values are joined into one that keeps its text by those values, within a bound;
+programme. Neighbouring steps of such values are joined into one that keeps its bytes by those values, within a bound;
 only the card, the numbers and the amounts are written each time.
 """
 
@@ -23,10 +26,10 @@ from receipts.wording import SHARED, Wording
 
 WIDTHS = (32, 42, 44, 48)
 
-_SHARED_KEPT = 4096  # texts of a joined step: modules at work in one second, times what they do
+_SHARED_KEPT = 4096  # by each joined step: modules at work in one second, times what they do
 
 _Value = Callable[[ReceiptFacts], str]
-_Step = Callable[[ReceiptFacts], str]
+_Step = Callable[[ReceiptFacts], bytes]
 _Section = tuple[_Step, ...]
 
 
@@ -46,18 +49,15 @@ def render(facts: ReceiptFacts, language: str = "en", columns: int = 42, code_pa
         ValueError: a language, width or code page that is not known; never because of the facts.
 
     """
-    return tuple(_text(facts, language, columns, code_page).split("\n")[:-1])
+    written = printed(facts, language, columns, code_page).decode(codec(code_page))
+    return tuple(written.split("\n")[:-1])
 
 
 def printed(facts: ReceiptFacts, language: str, columns: int, code_page: int) -> bytes:
     """The same as the printer's bytes, a line feed after each line."""
-    return _text(facts, language, columns, code_page).encode(codec(code_page))
-
-
-def _text(facts: ReceiptFacts, language: str, columns: int, code_page: int) -> str:
     sections = _sections(language, columns, code_page)[template().outcome(facts.result)]
-    texts = ["".join([step(facts) for step in section]) for section in sections]
-    return _rule(columns).join([text for text in texts if text])
+    written = [b"".join([step(facts) for step in section]) for section in sections]
+    return _rule(columns).join([lines for lines in written if lines])
 
 
 def copied(text: bytes, language: str, columns: int, code_page: int) -> bytes:
@@ -80,8 +80,8 @@ def _copy_mark(language: str, columns: int, code_page: int) -> bytes:
 
 
 @cache
-def _rule(columns: int) -> str:
-    return "-" * columns + "\n"
+def _rule(columns: int) -> bytes:
+    return b"-" * columns + b"\n"
 
 
 @cache
@@ -91,7 +91,7 @@ def _sections(language: str, columns: int, code_page: int) -> dict[Outcome, tupl
     wording = Wording(catalogue(language), code_page)
     return {
         outcome: tuple(
-            tuple(_steps(section, wording, columns))
+            tuple(_steps(section, wording, columns, code_page))
             for is_rule, section in groupby(lines, lambda line: line.style is Style.RULE)
             if not is_rule
         )
@@ -99,9 +99,9 @@ def _sections(language: str, columns: int, code_page: int) -> dict[Outcome, tupl
     }
 
 
-def _steps(lines: Iterable[Line], wording: Wording, columns: int) -> Iterable[_Step]:
+def _steps(lines: Iterable[Line], wording: Wording, columns: int, code_page: int) -> Iterable[_Step]:
     for shared, neighbours in groupby(lines, lambda line: line.value in SHARED):
-        steps = [(line, _step(line, wording, columns)) for line in neighbours]
+        steps = [(line, _step(line, wording, columns, code_page)) for line in neighbours]
         if shared:
             read = {name: None for line, _ in steps for name in SHARED[line.value]}  # each once, in order
             yield _kept([step for _, step in steps], tuple(read))
@@ -110,50 +110,44 @@ def _steps(lines: Iterable[Line], wording: Wording, columns: int) -> Iterable[_S
 
 
 def _kept(steps: list[_Step], read: tuple[str, ...]) -> _Step:
-    """One step for all these, whose text follows from the facts named in `read` alone."""
+    """One step for all these, whose bytes follow from the facts named in `read` alone."""
     key = attrgetter(*read)
-    texts: dict[object, str] = {}
+    kept: dict[object, bytes] = {}
 
-    def step(facts: ReceiptFacts) -> str:
+    def step(facts: ReceiptFacts) -> bytes:
         values = key(facts)
-        text = texts.get(values)
-        if text is None:
-            if len(texts) >= _SHARED_KEPT:
-                texts.clear()
-            text = texts[values] = "".join([step(facts) for step in steps])
-        return text
+        written = kept.get(values)
+        if written is None:
+            if len(kept) >= _SHARED_KEPT:
+                kept.clear()
+            written = kept[values] = b"".join([step(facts) for step in steps])
+        return written
 
     return step
 
 
-def _step(line: Line, wording: Wording, columns: int) -> _Step:
+def _step(line: Line, wording: Wording, columns: int, code_page: int) -> _Step:
     value = wording.values[line.value]
     match line.style:
         case Style.CENTRED:
-            return _words(value, lambda text: centred(text, columns))
+            return lambda facts: encode(centred(value(facts), columns), code_page)
         case Style.TEXT:
-            return _words(value, lambda text: wrap(text, columns))
+            return lambda facts: encode(wrap(value(facts), columns), code_page)
         case Style.PAIR:
-            return _pair(wording.label(line.label), value, columns)
+            return _pair(wording.label(line.label), value, columns, code_page)
         case Style.RULE:
             raise ValueError("a rule stands between sections, not in one")
 
 
-def _words(value: _Value, broken: Callable[[str], list[str]]) -> _Step:
-    return lambda facts: _joined(broken(value(facts)))
-
-
-def _pair(label: str, value: _Value, columns: int) -> _Step:
+def _pair(label: str, value: _Value, columns: int, code_page: int) -> _Step:
     room = columns - len(label)
+    left = label.encode(codec(code_page)).replace(b"%", b"%%")
+    form = left + b"%%%db\n" % max(room, 0)  # the label, and a blank to the right edge
 
-    def step(facts: ReceiptFacts) -> str:
+    def step(facts: ReceiptFacts) -> bytes:
         text = value(facts)
-        if len(text) < room:
-            return f"{label}{text:>{room}}\n" if text else ""
-        return _joined(pair(label, text, columns))
+        if len(text) < room and text.isascii():
+            return form % text.encode("ascii") if text else b""
+        return encode(pair(label, text, columns), code_page)
 
     return step
-
-
-def _joined(lines: list[str]) -> str:
-    return "".join([line + "\n" for line in lines])
