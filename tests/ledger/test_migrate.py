@@ -166,13 +166,17 @@ def test_books_of_the_first_revision_are_carried_on(empty: Database) -> None:
     migrate(empty.owner_dsn, "bare")
 
     async def serve_on() -> None:
-        async with connected(empty.owner_dsn, "bare") as owner, connected(empty.switch_dsn, "bare") as switch:
+        async with (
+            connected(empty.owner_dsn, "bare") as owner,
+            connected(empty.switch_dsn, "bare") as switch,
+            connected(empty.switch_dsn, "bare") as serving,
+        ):
             assert await contents(owner, besides={"schema_version"}) == before
             lookups = [
                 Lookup(Name(MODULE, day, 1), b"first", False, None, None),
                 Lookup(Name(MODULE, day, 3), None, False, Name(MODULE, day, 1), None),
             ]
-            found = await transact(lookups, lambda gathered: (gathered, Writes()))(switch)
+            found = await transact(lookups, lambda gathered: (gathered, Writes()))(serving)
             assert found.recorded.keys() == {0}
             assert list(found.serials) == [None, authorization_number(day, 2)]
             assert found.cards[1].balances == Balances(500, 0, 0)
