@@ -15,6 +15,7 @@ laws ask for: it undoes what was recorded, whatever has become of the card since
 """
 
 import datetime as dt
+from typing import Final
 
 from authsrv.facts import TRIES_MAX, Code, Decision, Facts, decline
 from authsrv.table import APPROVALS, CARD_SHOWN, CODE_NEEDED, LOADS, NOT_REVERSIBLE, REFUNDABLE, SERVED, TABLE, state_of
@@ -27,6 +28,12 @@ from loyalty.limits import check_load, check_sale
 from loyalty.programme import AccessCode, Programme
 from protocol.messages import FormatError, OriginalName, Request
 from protocol.numbers import OWN, Command, Flag, Reason, Result
+
+# Bound once: reading a member of an enumeration is a call, and every request reads several.
+_APPROVED: Final = Result.APPROVED
+_ABSENT: Final = Code.ABSENT
+_WRONG: Final = Code.WRONG
+_HOLDER_IN_ORDER: Final = Decision(_APPROVED)
 
 DAYS_BACK = 35
 DAYS_AHEAD = 1
@@ -54,7 +61,7 @@ def decide(request: Request | FormatError, date: dt.date, facts: Facts) -> Decis
         return decline(Reason.NOT_BUILT)
 
     proven = _prove_holder(request, facts)
-    if proven.result is not Result.APPROVED:
+    if proven.result is not _APPROVED:
         return proven
     decision = _by_command(request, facts)
     return decision if proven.failures is None else decision._replace(failures=proven.failures)
@@ -88,14 +95,14 @@ def _prove_holder(request: Request, facts: Facts) -> Decision:
     """
     number = facts.number
     if number is None or request.command not in CARD_SHOWN:
-        return Decision(Result.APPROVED)
+        return _HOLDER_IN_ORDER
     if facts.bad_cards >= facts.module.bad_cards_per_day:
         return decline(Reason.BAD_CARDS_BUDGET)
-    came = facts.code is not Code.ABSENT
+    came = facts.code is not _ABSENT
     needed = _code_needed(request.command, facts)
     if number.failures >= TRIES_MAX and (came or needed):
         return decline(Reason.LOCKED)
-    if facts.code is Code.WRONG:
+    if facts.code is _WRONG:
         failures = number.failures + 1
         reason = Reason.LOCKED if failures >= TRIES_MAX else Reason.WRONG_CODE
         return decline(reason)._replace(failures=failures, bad_card=True)
@@ -103,7 +110,7 @@ def _prove_holder(request: Request, facts: Facts) -> Decision:
         return decline(Reason.UNKNOWN_CARD)._replace(bad_card=True)
     if needed and not came:
         return decline(Reason.CODE_ON_REPEAT if Flag.REPEAT in request.flags else Reason.CODE_MISSING)
-    return Decision(Result.APPROVED, failures=0 if came and number.failures else None)
+    return Decision(_APPROVED, failures=0) if came and number.failures else _HOLDER_IN_ORDER
 
 
 def _code_needed(command: Command, facts: Facts) -> bool:
@@ -167,8 +174,8 @@ def _sale(request: Request, facts: Facts, card: Card, programme: Programme) -> D
 
 
 def _moved(card: Card, postings: tuple[Posting, ...], *, approved: int, undos: tuple[Undo, ...] = ()) -> Decision:
-    after = card._replace(balances=apply(card.balances, postings))
-    return Decision(Result.APPROVED, approved=approved, postings=postings, card=after, undos=undos)
+    after = card.holding(apply(card.balances, postings))
+    return Decision(_APPROVED, approved=approved, postings=postings, card=after, undos=undos)
 
 
 # Undoing and telling

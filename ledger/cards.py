@@ -42,5 +42,9 @@ class Card(NamedTuple):
         """What its row keeps and decisions change; balances are the accounts'."""
         return self.status, self.valid_until, self.loads_on, self.loads_today
 
+    def holding(self, balances: Balances) -> "Card":
+        """The same card with other balances."""
+        return Card(*self[:-1], balances)
+
     def __repr__(self) -> str:
         return f"<Card {self.id} {self.status.name.lower()}>"

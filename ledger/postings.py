@@ -10,7 +10,7 @@ What must hold:
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ledger.accounts import Account, Balances
 
@@ -26,19 +26,25 @@ class Posting(NamedTuple):
         return f"<Posting {self.debit.name} to {self.credit.name}>"
 
 
+# Bound once: reading a member of an enumeration is a call, and every request reads several.
+_VALUE: Final = Account.VALUE
+_OWED: Final = Account.OWED
+_REDEEMED: Final = Account.REDEEMED
+
+
 def apply(balances: Balances, postings: Iterable[Posting]) -> Balances:
-    """The card's balances after the postings."""
-    value, owed = balances.value, balances.owed
-    for posting in postings:
-        for account, signed in ((posting.debit, -posting.amount), (posting.credit, posting.amount)):
-            match account:
-                case Account.VALUE:
-                    value += signed
-                case Account.OWED:
-                    owed += signed
-                case Account.TENDER | Account.REDEEMED | Account.LOSS:
-                    pass
-    return balances._replace(value=value, owed=owed)
+    """The card's balances after the postings; the issuer's side of each is not the card's."""
+    value, owed, floor = balances
+    for debit, credit, amount in postings:
+        if debit is _VALUE:
+            value -= amount
+        elif debit is _OWED:
+            owed -= amount
+        if credit is _VALUE:
+            value += amount
+        elif credit is _OWED:
+            owed += amount
+    return Balances(value, owed, floor)
 
 
 def bring(balances: Balances, source: Account, amount: int) -> tuple[Posting, ...]:
@@ -49,7 +55,7 @@ def bring(balances: Balances, source: Account, amount: int) -> tuple[Posting, ..
 
 def spend(amount: int) -> tuple[Posting, ...]:
     """Value from the card to what the branches have redeemed."""
-    return _nonzero(Posting(Account.VALUE, Account.REDEEMED, amount))
+    return (Posting(_VALUE, _REDEEMED, amount),) if amount else ()
 
 
 def take_back(balances: Balances, target: Account, amount: int) -> tuple[Posting, ...]:

@@ -146,8 +146,10 @@ def _pair(label: str, value: _Value, columns: int, code_page: int) -> _Step:
 
     def step(facts: ReceiptFacts) -> bytes:
         text = value(facts)
+        if not text:
+            return b""
         if len(text) < room and text.isascii():
-            return form % text.encode("ascii") if text else b""
+            return form % text.encode("ascii")
         return encode(pair(label, text, columns), code_page)
 
     return step

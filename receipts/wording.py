@@ -120,6 +120,8 @@ def _money(decimal: str, group: str) -> Callable[[int | None, ReceiptFacts], str
         if minor is None:
             return ""
         exponent = facts.exponent
+        if exponent == 2 and 0 <= minor < 100_000:
+            return f"{minor // 100}{decimal}{minor % 100:02} {facts.currency}"
         digits = f"{abs(minor):0{exponent + 1}}"
         whole, fraction = (digits[:-exponent], decimal + digits[-exponent:]) if exponent else (digits, "")
         if len(whole) > 3:
