@@ -1,9 +1,10 @@
 # The three things a person does here. Each works on a fresh clone: Python 3.11 with venv, make and git are enough.
-PYTHON ?= python3
+# The distribution's interpreter where it has venv: it is built with profile-guided optimization, one built by hand seldom is.
+PYTHON ?= $(shell /usr/bin/python3.11 -c 'import ensurepip; print("/usr/bin/python3.11")' 2>/dev/null || echo python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check lock generate clean
+.PHONY: demo test check speed lock generate clean
 
 demo: $(VENV)/.installed   ## a day at the tills: database, switch, modules, receipts
 	$(BIN)/authsrv demo
@@ -18,6 +19,9 @@ check: $(VENV)/.installed  ## types, lint, layers, generated files, and the test
 	$(BIN)/lint-imports
 	$(BIN)/python -m protocol.generate --check
 	$(BIN)/pytest -q -m system
+
+speed: $(VENV)/.installed  ## a short comparison with a stored procedure; a broken hot path fails, noise does not
+	$(BIN)/authsrv-loadtest compare --turn-s 4 --rounds 1 --bar 0.2 --json
 
 generate: $(VENV)/.installed  ## rewrite what comes from the wire's declarations
 	$(BIN)/python -m protocol.generate

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadtest.comparison import Comparison, LatencyTurn, Turn, below
+from loadtest.comparison import Comparison, LatencyTurn, Turn, below, late
 
 
 def comparison(hot_card: float = 6000.0) -> Comparison:
@@ -48,6 +48,17 @@ def test_every_bar_reached_is_no_miss_and_one_missed_is_named() -> None:
 def test_half_the_bar_is_what_a_continuous_check_holds(rate: float, fails: bool) -> None:
     """On a noisy machine only a broken hot path falls below half of a bar: 2.5 of 5 here."""
     assert bool(below(comparison(hot_card=rate).result(), 0.5)) is fails
+
+
+@pytest.mark.parametrize(("switch_ms", "ratio"), [(15.0, None), (15.1, "1.51")])
+def test_a_late_p99_is_told_and_fails_nothing(switch_ms: float, ratio: str | None) -> None:
+    """The bar is 1.5 times the baseline's 10 ms; the rates are judged without it."""
+    made = comparison()
+    made.latency = [LatencyTurn(baseline_p99_ms=10.0, switch_p99_ms=switch_ms)]
+    result = made.result()
+    expected = [f"p99: {ratio} times the baseline's, the bar is 1.5 times"] if ratio else []
+    assert late(result) == expected
+    assert below(result, 1.0) == []
 
 
 def test_a_finding_makes_the_whole_unverified() -> None:
