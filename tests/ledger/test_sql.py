@@ -403,6 +403,23 @@ class TestMonths:
 
         play(issuer, scene)
 
+    def test_who_waited_while_another_made_a_month_finds_it_made(self, issuer: Any) -> None:
+        """Two processes that start at once: the second looked before the first had committed, and makes nothing."""
+
+        async def scene(owner: Connection, _: Connection) -> None:
+            async with connected(issuer.owner_dsn) as second:
+                await owner.execute("begin")
+                assert await owner.fetchval("select make_month('2098-03-01')") is True
+                waiting = asyncio.create_task(second.fetchval("select make_month('2098-03-01')"))
+                pid = second.get_server_pid()
+                async with asyncio.timeout(5), connected(issuer.owner_dsn) as watcher:
+                    while not await watcher.fetchval("select cardinality(pg_blocking_pids($1)) > 0", pid):
+                        pass
+                await owner.execute("commit")
+                assert await waiting is False
+
+        play(issuer, scene)
+
     def test_each_counts_its_own_numbers(self, issuer: Any) -> None:
         """Numbers count from serial 1 in each month of the names; a month that is not made has none."""
 
