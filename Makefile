@@ -1,6 +1,6 @@
 # The three things a person does here. Each works on a fresh clone: Python 3.11 with venv, make and git are enough.
-# The distribution's interpreter where it has venv: it is built with profile-guided optimization, one built by hand seldom is.
-PYTHON ?= $(shell /usr/bin/python3.11 -c 'import ensurepip; print("/usr/bin/python3.11")' 2>/dev/null || echo python3)
+# `make PYTHON=/usr/bin/python3.11` takes the distribution's interpreter, which is built with profile-guided optimization.
+PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 import trio
@@ -193,7 +193,7 @@ class Connection:
                 await trio.sleep(6)
             case Deed.MISMATCH:
                 right = Response.decode(recorded)
-                recorded = replace(right, sequence=right.sequence + 1).encode()
+                recorded = right._replace(sequence=right.sequence + 1).encode()
             case Deed.SKIP:
                 session.sealer.counter += 1
             case _:
