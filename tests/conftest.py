@@ -6,6 +6,7 @@ enter. A test's database is a copy of one that was migrated once.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import shutil
 import signal
@@ -22,7 +23,6 @@ import pytest
 from ledger.shell import embedded
 from ledger.shell.database import create_issuer_database, guard_database
 from ledger.shell.door import Door, open_door
-from ledger.shell.errand import run_errand
 from ledger.shell.migrate import migrate
 
 if TYPE_CHECKING:
@@ -95,11 +95,11 @@ def issuer(database: Server) -> Iterator[Issuer]:
     def here(dsn: str) -> str:
         return urlsplit(dsn)._replace(path=f"/{name}").geturl()
 
-    run_errand(make())
+    asyncio.run(make())
     yield Issuer(
         SCHEMA, here(database.template.owner_dsn), here(database.template.switch_dsn), here(database.admin_dsn)
     )
-    run_errand(drop())
+    asyncio.run(drop())
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ answer.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import secrets
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import trio
-import trio_asyncio
 
 from authsrv.ask import Ask, open_ask
 from authsrv.shell.enrolment import (
@@ -176,7 +176,7 @@ async def as_owner(dsn: str, work: Callable[[Any], Awaitable[Any]]) -> Any:
         finally:
             await connection.close()
 
-    return await trio_asyncio.aio_as_trio(run)()
+    return await trio.to_thread.run_sync(asyncio.run, run())
 
 
 async def furnish(connection: Any) -> tuple[dict[int, ModuleIdentity], dict[str, int], KeyRing]:

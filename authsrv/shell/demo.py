@@ -6,6 +6,7 @@ adopted, its issuer gets further modules and cards. What is not the demo's is le
 and one that holds another issuer is refused.
 """
 
+import asyncio
 import os
 import secrets
 import signal
@@ -38,7 +39,6 @@ from authsrv.shell.serve import run_switch, service_of
 from authsrv.shell.settings import Address, Settings
 from ledger.shell.database import open_database
 from ledger.shell.door import Connection
-from ledger.shell.errand import run_errand
 from ledger.shell.migrate import migrate
 from loyalty.source import parse_programme
 
@@ -130,7 +130,7 @@ async def _as_owner(dsn: str, work: Callable[[Connection], Awaitable[None]]) -> 
         finally:
             await connection.close()
 
-    await trio.to_thread.run_sync(lambda: run_errand(errand()))
+    await trio.to_thread.run_sync(lambda: asyncio.run(errand()))
 
 
 async def _found(connection: Connection, kek: bytes) -> None:

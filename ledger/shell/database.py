@@ -12,6 +12,7 @@ role says the schema.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -30,7 +31,6 @@ import trio
 
 from ledger.shell import embedded
 from ledger.shell.door import FOREIGN, translated
-from ledger.shell.errand import run_errand
 from ledger.shell.migrate import IDENTIFIER, checked_identifier, owner_role, switch_role
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def create_issuer_database(
     _parts(admin_dsn)
     passwords = passwords or Passwords.generated()
     try:
-        run_errand(_create(admin_dsn, schema, checked_identifier(database), passwords))
+        asyncio.run(_create(admin_dsn, schema, checked_identifier(database), passwords))
     except FOREIGN as error:
         fault = translated(error)
     else:

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import asyncpg
 import trio
-import trio_asyncio
 
 from ledger.faults import BadRow, Conflict, InDoubt, LedgerFault, NameTaken, Unavailable, Unfit
+from ledger.shell.bridge import Bridge, open_bridge
 from ledger.shell.revisions import HEAD
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Door:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        bridge: Bridge,
         dsn: str,
         settings: dict[str, str],
         *,
@@ -69,7 +69,7 @@ class Door:
         wait_s: float,
         connect_s: float,
     ) -> None:
-        self._loop = loop
+        self._bridge = bridge
         self._dsn = dsn
         self._settings = settings
         self._wait_s = wait_s
@@ -91,10 +91,7 @@ class Door:
         if wait.cancelled_caught:
             raise Unavailable(f"all {self._connections} connections to the database were busy for {self._wait_s} s")
         try:
-            with trio.CancelScope(shield=True):
-                # Our loop by name: the caller's context may know another one, or none.
-                result: T = await trio_asyncio.aio_as_trio(self._cross, loop=self._loop)(work)
-            return result
+            return await self._bridge.run(self._cross(work))
         finally:
             self._free.release()
 
@@ -146,6 +143,10 @@ class Door:
         else:
             self._idle.append(connection)
 
+    async def close(self) -> None:
+        """Close the connections that nobody uses; to be called when nobody uses any."""
+        await self._bridge.run(self._close())
+
     async def _close(self) -> None:
         for connection in self._idle:
             with contextlib.suppress(*FOREIGN):
@@ -183,16 +184,14 @@ async def open_door(
         "jit": "off",
     }
     failure: Exception | None = None
-    async with trio_asyncio.open_loop() as loop:
-        loop.set_exception_handler(_note)
-        door = Door(loop, dsn, settings, connections=connections, wait_s=wait_s, connect_s=connect_s)
+    async with open_bridge(_note) as bridge:
+        door = Door(bridge, dsn, settings, connections=connections, wait_s=wait_s, connect_s=connect_s)
         try:
             yield door
-        except Exception as error:  # noqa: BLE001 -- raised below, where the loop's nursery cannot wrap it in a group
+        except Exception as error:  # noqa: BLE001 -- raised below, where the bridge's nursery cannot wrap it in a group
             failure = error
         finally:
-            with trio.CancelScope(shield=True):
-                await trio_asyncio.aio_as_trio(door._close, loop=loop)()  # noqa: SLF001 -- closing is nobody else's
+            await door.close()
     if failure is not None:
         raise failure
 

@@ -29,6 +29,7 @@ Trio in a thread.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import fcntl
@@ -51,8 +52,6 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import asyncpg
-
-from ledger.shell.errand import run_errand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -501,7 +500,7 @@ def _check_answer(layout: Layout) -> None:
             await connection.close(timeout=ANSWER_S)
 
     try:
-        folder = run_errand(data_directory())
+        folder = asyncio.run(data_directory())
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise EmbeddedError(f"the database server in {layout.root} does not answer: {type(error).__name__}") from error
     if folder != str(layout.cluster):

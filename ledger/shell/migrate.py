@@ -11,6 +11,7 @@ The files say `@schema@` and `@switch_role@`, which are replaced here: nothing e
 
 from __future__ import annotations
 
+import asyncio
 import re
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -25,7 +26,6 @@ from sqlalchemy.pool import NullPool
 
 from ledger.faults import Unfit
 from ledger.shell.door import FOREIGN, translated
-from ledger.shell.errand import run_errand
 from ledger.shell.revisions import FOLDER, HEAD
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _run(dsn: str, schema: str, work: Callable[[Connection, str], T]) -> T:
             await engine.dispose()
 
     try:
-        return run_errand(run())
+        return asyncio.run(run())
     except DBAPIError as error:
         fault = translated(error.orig.__cause__ or error) if error.orig else translated(error)
     except FOREIGN as error:

@@ -4,6 +4,7 @@ pgbench comes with the embedded server, so both are of one version. With a rate 
 it was due, as our own open load does.
 """
 
+import asyncio
 import os
 import re
 import subprocess
@@ -20,7 +21,6 @@ import asyncpg
 
 from ledger.shell import embedded
 from ledger.shell.database import DATABASE
-from ledger.shell.errand import run_errand
 from loadtest.measurement import US, latency_histogram
 from loadtest.shell.ground import Ground
 from loadtest.traffic import OPENING_MINOR
@@ -58,7 +58,7 @@ class Baseline:
         self._ground = ground
         self._runs = count(1)
         self._dsn = urlsplit(ground.admin_dsn)._replace(path=f"/{DATABASE}").geturl()
-        run_errand(self._make())
+        asyncio.run(self._make())
 
     def run(self, *, clients: int, duration_s: float, cards: int = CARDS, rate_per_s: float | None = None) -> Measured:
         """Call the procedure from `clients` connections. Raises `BaselineError`."""
@@ -97,11 +97,11 @@ class Baseline:
             finally:
                 await connection.close()
 
-        return run_errand(ask())
+        return asyncio.run(ask())
 
     def drop(self) -> None:
         """Take the schema away again."""
-        run_errand(self._execute("drop schema baseline cascade"))
+        asyncio.run(self._execute("drop schema baseline cascade"))
 
     async def _make(self) -> None:
         await self._execute(

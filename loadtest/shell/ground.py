@@ -5,6 +5,7 @@ opened without an event loop, for the harness has none. The issuer's gift progra
 limits so high that no run meets them.
 """
 
+import asyncio
 import json
 import os
 import secrets
@@ -29,7 +30,6 @@ from authsrv.shell.rules import Rules
 from ledger.shell import embedded
 from ledger.shell.database import Database, create_issuer_database
 from ledger.shell.door import Connection, open_door
-from ledger.shell.errand import run_errand
 from ledger.shell.migrate import migrate
 from loadtest.cards import Cards
 from loyalty.source import parse_programme
@@ -70,7 +70,7 @@ class Ground:
 
     def ask(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Let `work` ask the database as the issuer's owner."""
-        return run_errand(_as_owner(self.database, work))
+        return asyncio.run(_as_owner(self.database, work))
 
     def rules(self) -> tuple[Registry, KeyRing]:
         """The issuer's rules and keys, as a switch loads them."""
@@ -120,7 +120,7 @@ def _furnished(folder: Path, attachment: embedded.Attachment, size: Size) -> Gro
         make_key_file(key_file, secrets.token_bytes(32))
     key = read_key_file(key_file)
     if not (folder / KIT).exists():
-        kit = run_errand(_as_owner(database, lambda connection: _furnish(connection, key, size)))
+        kit = asyncio.run(_as_owner(database, lambda connection: _furnish(connection, key, size)))
         with os.fdopen(os.open(folder / KIT, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             json.dump(kit, out)
     kit = json.loads((folder / KIT).read_text())

@@ -28,7 +28,6 @@ from authsrv.shell.serve import Service
 from ledger.authorizations import Authorization
 from ledger.batch import Gathered, Lookup, Writes
 from ledger.names import Name
-from ledger.shell.errand import run_errand
 from ledger.shell.store import transact
 from loadtest.cards import Plastic
 from loadtest.shell.ground import Ground
@@ -72,7 +71,7 @@ class Limit:
         rows = ground.query("select token, card from card_numbers")
         self._card_id = {row["token"]: row["card"] for row in rows}
         self._sequence = self._last_sequence()
-        self._pattern, self._writes_cards = run_errand(self._take_pattern(registry, ring))
+        self._pattern, self._writes_cards = asyncio.run(self._take_pattern(registry, ring))
 
     def run(self, duration_s: float) -> float:
         """Run batches in all lanes; authorizations a second."""
@@ -81,7 +80,7 @@ class Limit:
             list(islice(batches, round(duration_s * RATE_MAX_PER_S / self.batch / self.lanes)))
             for _ in range(self.lanes)
         ]
-        done, took_s = run_errand(self._measure(ready, duration_s))
+        done, took_s = asyncio.run(self._measure(ready, duration_s))
         return done / took_s
 
     def _last_sequence(self) -> int:

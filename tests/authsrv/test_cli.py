@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
@@ -20,7 +21,6 @@ from authsrv.shell.cli import app
 from authsrv.shell.key_file import make_key_file
 from authsrv.shell.settings import NAMES
 from ledger.names import luhn_digit
-from ledger.shell.errand import run_errand
 from protocol.signon import ModuleIdentity
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def as_admin(issuer: Issuer, sql: str) -> Any:
         finally:
             await connection.close()
 
-    return run_errand(ask())
+    return asyncio.run(ask())
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -238,7 +238,7 @@ def test_a_card_is_shown_by_its_number_and_without_it(opened: Desk, issuer: Issu
         "balances": {},
         "authorizations": [],
     }
-    run_errand(load(issuer, 1250))
+    asyncio.run(load(issuer, 1250))
     shown = opened.ask("card", "show", "-", typed=number + "\n")
     assert shown.keys() == shape("card", "show").keys()
     assert shown["balances"] == {"value": 1250}

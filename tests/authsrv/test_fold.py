@@ -8,6 +8,7 @@ and nonces.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import itertools
 import secrets
@@ -26,7 +27,6 @@ from authsrv.shell.lanes import Lanes
 from authsrv.shell.rules import Rules
 from ledger.shell import store
 from ledger.shell.door import open_door
-from ledger.shell.errand import run_errand
 from protocol import access_code
 from protocol.messages import OriginalName, Request, Response
 from protocol.numbers import Command, Flag, Reason, Result
@@ -213,7 +213,7 @@ def test_a_batch_is_its_requests_one_by_one(issuer: Any) -> None:
             await owner.execute("update modules set bad_cards_per_day = 1000000")
             return made
 
-    identities, cards, _ = run_errand(furnished())
+    identities, cards, _ = asyncio.run(furnished())
 
     @settings(max_examples=20, deadline=None, print_blob=True)
     @given(st.lists(STEPS, min_size=1, max_size=12), st.lists(st.integers(1, 6), max_size=3))

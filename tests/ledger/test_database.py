@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,7 +13,6 @@ import trio
 
 from ledger.shell import embedded
 from ledger.shell.database import Database, DatabaseError, Passwords, create_issuer_database, open_database
-from ledger.shell.errand import run_errand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def ask(dsn: str, *statements: str) -> list[tuple[object, ...]]:
             await connection.close()
         return [tuple(row) for row in answers[-1]]
 
-    return run_errand(asked())
+    return asyncio.run(asked())
 
 
 async def ask_here(dsn: str, statement: str) -> list[tuple[object, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -16,7 +17,6 @@ import pytest
 
 from ledger.shell import embedded
 from ledger.shell.embedded import Attachment, EmbeddedError, attach
-from ledger.shell.errand import run_errand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ def ask(dsn: str, question: str) -> list[tuple[object, ...]]:
         finally:
             await connection.close()
 
-    return run_errand(asked())
+    return asyncio.run(asked())
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,6 @@ from ledger.batch import Lookup, Writes
 from ledger.faults import LedgerFault, Unavailable, Unfit
 from ledger.names import Name, authorization_number
 from ledger.shell.database import Database, create_issuer_database
-from ledger.shell.errand import run_errand
 from ledger.shell.migrate import checked_identifier, migrate, status
 from ledger.shell.revisions import FOLDER, HEAD
 from ledger.shell.store import transact
@@ -51,7 +51,7 @@ def ask(dsn: str, *statements: str) -> list[tuple[object, ...]]:
             await connection.close()
         return [tuple(row) for row in answers[-1]]
 
-    return run_errand(asked())
+    return asyncio.run(asked())
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_books_of_the_first_revision_are_carried_on(empty: Database) -> None:
             await record(switch, **names(day, 2), **undos((1, day, 1, False, 200)))
             return day, await contents(owner, besides={"schema_version"})
 
-    day, before = run_errand(serve())
+    day, before = asyncio.run(serve())
     migrate(empty.owner_dsn, "bare")
 
     async def serve_on() -> None:
@@ -186,4 +186,4 @@ def test_books_of_the_first_revision_are_carried_on(empty: Database) -> None:
             assert await owner.fetchval("select count(*) from unbalanced_accounts") == 0
             assert await owner.fetchval("select balance from accounts where card = 1 and kind = 1") == 0
 
-    run_errand(serve_on())
+    asyncio.run(serve_on())

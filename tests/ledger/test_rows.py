@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from struct import error as StructError  # noqa: N812
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,6 @@ from ledger.authorizations import Authorization
 from ledger.batch import Lookup
 from ledger.names import Name
 from ledger.postings import Posting
-from ledger.shell.errand import run_errand
 from ledger.shell.rows import array, asked_rows, authorization_rows, posting_rows, row_types
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def test_the_server_reads_what_the_driver_would_send(issuer: Any) -> None:
                     assert await packed.fetchval(read, sent) == await plain.fetchval(read, expected)
 
     draw()
-    run_errand(scene())
+    asyncio.run(scene())
 
 
 @pytest.mark.parametrize("column", ["number", "command", "result", "approved"])

@@ -28,7 +28,6 @@ from books import (
 )
 
 from ledger.names import authorization_number
-from ledger.shell.errand import run_errand
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,7 +49,7 @@ def play(issuer: Any, scene: Callable[[Connection, Connection], Awaitable[None]]
             await open_books(owner)
             await scene(owner, switch)
 
-    run_errand(run())
+    asyncio.run(run())
 
 
 async def refused(work: Awaitable[Any], sqlstate: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 from books import CARDS, EUR, MODULE, OWED, REDEEMED, TENDER, VALUE, connected, contents, open_books, today
-from trio_asyncio import aio_as_trio
 
 from ledger.accounts import Balances
 from ledger.authorizations import Authorization, Undo
@@ -17,7 +18,6 @@ from ledger.faults import BadRow, NameTaken
 from ledger.names import Name, authorization_number
 from ledger.postings import Posting, bring, spend
 from ledger.shell import store
-from ledger.shell.errand import run_errand
 from ledger.shell.store import transact
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def day(issuer: Any) -> dt.date:
             await open_books(owner)
             return await today(owner)
 
-    return run_errand(begin())
+    return asyncio.run(begin())
 
 
 def asked(name: Name, token: bytes | None = None, original: Name | int | None = None) -> Lookup:
@@ -84,7 +84,7 @@ async def as_owner(issuer: Any, work: Callable[[Connection], Awaitable[Any]]) ->
         async with connected(issuer.owner_dsn) as owner:
             return await work(owner)
 
-    return await aio_as_trio(run)()
+    return await trio.to_thread.run_sync(asyncio.run, run())
 
 
 class TestGather:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,7 +12,6 @@ import asyncpg
 import pytest
 
 from ledger.shell.database import DATABASE
-from ledger.shell.errand import run_errand
 from loadtest.profile import load_profile
 from loadtest.shell.baseline import Baseline
 from loadtest.shell.ground import Size, open_ground
@@ -43,7 +43,7 @@ def ask(ground: Ground, sql: str) -> list[asyncpg.Record]:
         finally:
             await connection.close()
 
-    return run_errand(work())
+    return asyncio.run(work())
 
 
 def test_the_procedure_records_a_name_once_and_never_overdraws(ground: Ground) -> None:

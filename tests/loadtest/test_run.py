@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import subprocess
@@ -16,7 +17,6 @@ import asyncpg
 import pytest
 
 from ledger.shell.database import DATABASE
-from ledger.shell.errand import run_errand
 from loadtest.profile import load_profile
 from loadtest.shell.generator import Generator
 from loadtest.shell.ground import Size, open_ground
@@ -161,7 +161,7 @@ def test_connections_to_the_database_may_break_and_nothing_is_lost(ground: Groun
             await connection.close()
 
     window = shift.measure(0.3)
-    run_errand(cut())
+    asyncio.run(cut())
     second = shift.measure(0.5)
     assert len(window.answered_s) > 0
     assert shift.finish(second).verdict.findings == ()

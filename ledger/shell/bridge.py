@@ -1,0 +1,116 @@
+"""An asyncio loop that runs inside of Trio: what asyncpg is awaited on.
+
+asyncio's own loop, not one made like it: Trio waits for the descriptor of its selector, and whenever there is something
+to do the loop makes **one step** (`stop` before `run_forever`, which the standard library documents as one round of
+what is ready). A step costs some ten microseconds, and nothing is handed from task to task in between; the first one is
+made where work begins, so that its first statement is on its way before anybody else runs.
+
+What must hold:
+  * `run` is shielded: it ends when the work has ended, whatever happens to the caller.
+  * A step never blocks: the loop asks its selector with no wait, and asyncio code on it waits for sockets alone.
+  * Its timers serve the driver's deadlines only: while something runs they are looked at every `TICK_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, Unpack
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from contextvars import Context
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+TICK_S: Final = 0.25
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """asyncio's loop by Trio's clock, which also knows whether a step would find something to do."""
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        super().__init__(selector)
+        self.due = False
+
+    def time(self) -> float:
+        return trio.current_time()
+
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        self.due = True
+        return super().call_soon(callback, *args, context=context)
+
+    @trio.lowlevel.enable_ki_protection
+    def step(self) -> None:
+        """Do what is ready, and what becomes ready by it without waiting."""
+        self.due = True
+        while self.due:
+            self.due = False
+            self.stop()
+            self.run_forever()
+
+
+class Bridge:
+    """Runs asyncio work for Trio's tasks."""
+
+    def __init__(self, loop: _Loop, descriptor: int) -> None:
+        self._loop = loop
+        self._descriptor = descriptor
+        self._running = 0
+        self._open = trio.CancelScope(shield=True)
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` to its end and return what it returns, or raise what it raises; nothing cancels it."""
+        done = trio.Event()
+        self._running += 1
+        task = self._loop.create_task(work)
+        task.add_done_callback(lambda _: done.set())
+        self._loop.step()
+        with trio.CancelScope(shield=True):
+            await done.wait()
+        self._running -= 1
+        return task.result()
+
+    async def pump(self) -> None:
+        """Step whenever a socket of the loop is ready, until `close`; cancelling ends no work, so not this either."""
+        with self._open:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._tick)
+                while True:
+                    await trio.lowlevel.wait_readable(self._descriptor)
+                    self._loop.step()
+
+    async def _tick(self) -> None:
+        while True:
+            await trio.sleep(TICK_S)
+            if self._running:
+                self._loop.step()
+
+    def close(self) -> None:
+        """End the pump; to be called when no work runs."""
+        self._open.cancel()
+
+
+@asynccontextmanager
+async def open_bridge(handle: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]) -> AsyncIterator[Bridge]:
+    """Open a loop to run work on; `handle` is told of what goes wrong beside all work, as asyncio tells it."""
+    selector = selectors.DefaultSelector()
+    loop = _Loop(selector)
+    loop.set_exception_handler(handle)
+    bridge = Bridge(loop, selector.fileno())
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bridge.pump)
+            try:
+                yield bridge
+            finally:
+                bridge.close()
+    finally:
+        loop.step()  # what was broken off is told so
+        loop.close()
