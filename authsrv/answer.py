@@ -15,7 +15,7 @@ from ledger.accounts import Balances
 from ledger.authorizations import Recorded
 from ledger.cards import Card
 from ledger.names import Name
-from protocol.messages import Envelope, FormatError, Response
+from protocol.messages import Envelope, FormatError, Response, Taken
 from protocol.numbers import OWN, Command, Flag, Reason, Result
 from receipts.facts import ReceiptFacts
 from receipts.pages import PAGE_BYTES_MAX, paginate
@@ -25,6 +25,9 @@ _LIMITS: Final = frozenset((Result.AMOUNT, Result.FUNDS, Result.AMOUNT_LIMIT, Re
 _FLAGS_OF_A_COPY: Final = Flag.REPEAT | Flag.ACCESS_CODE
 _KEYED: Final = Flag.KEYED.value
 _NOTHING: Final = Balances()
+_NO_LOYALTY: Final = (0, 0, 0, 0)  # discount, points earned, points balance, visits left
+_NO_VOUCHERS: Final = ("", "")
+_NO_TAKING: Final = (0, Taken(), None, ())  # last sequence, taken, last date, totals
 _COMMAND_KEYS: Final = {command.value: command.name.lower() for command in Command}
 
 
@@ -54,28 +57,31 @@ def compose(
         text = _receipt(ask, facts, decision, authorization, told)
     texts = (text,) if len(text) <= PAGE_BYTES_MAX else paginate(text)
     moment, balances = facts.moment, told.balances if told else _NOTHING
-    answer = Response(
-        command=envelope.command,
-        flags=envelope.flags,
-        sequence=envelope.sequence,
-        date=envelope.date,
-        module=envelope.module,
-        result=decision.result,
-        reason=decision.reason,
-        unit=facts.issuer.currency if told else OWN,
-        pages=len(texts),
-        page=1,
-        authorization=authorization,
-        switch_date=moment.today,
-        switch_time=moment.time_of_day,
-        approved=decision.approved,
-        still_due=decision.still_due,
-        balance=balances.value,
-        available=balances.available,
-        valid_until=told.valid_until if told else None,
-        code_page=code_page,
-        columns=columns,
-        text=texts[0],
+    answer = Response(  # by place, in the order of the layout: by keywords it takes four times as long
+        envelope.command,
+        envelope.flags,
+        envelope.sequence,
+        envelope.date,
+        envelope.module,
+        decision.result,
+        decision.reason,
+        facts.issuer.currency if told else OWN,
+        len(texts),
+        1,
+        authorization,
+        moment.today,
+        moment.time_of_day,
+        decision.approved,
+        decision.still_due,
+        balances.value,
+        balances.available,
+        *_NO_LOYALTY,
+        told.valid_until if told else None,
+        _NO_VOUCHERS,
+        code_page,
+        columns,
+        *_NO_TAKING,
+        texts[0],
     )
     further = (answer._replace(page=place, text=part) for place, part in enumerate(texts[1:], start=2))
     return (answer.encode(), *(page.encode() for page in further))
@@ -191,31 +197,31 @@ def _receipt(ask: Ask, facts: Facts, decision: Decision, authorization: str, tol
     moment, module, issuer = facts.moment, facts.module, facts.issuer
     balances = told.balances if told else None
     return printed(
-        ReceiptFacts(
-            merchant=issuer.name,
-            branch=module.branch_name,
-            module=module.number,
-            date=moment.today,
-            time=moment.time_of_day,
-            command=_COMMAND_KEYS.get(envelope.command, "unknown"),
-            result=decision.result,
-            reason=decision.reason,
-            currency=issuer.code,
-            exponent=issuer.exponent,
-            programme=facts.programme.title if told and facts.programme else "",
-            card=request.card if request else "",
-            keyed=request is not None and bool(envelope.flags & _KEYED),
-            requested=request.amount or None if request else None,
-            approved=decision.approved or None if decision.result in APPROVALS else None,
-            still_due=decision.still_due or None,
-            balance=balances.value if balances else None,
-            available=balances.available if balances else None,
-            owed=-balances.owed if balances else None,
-            valid_until=told.valid_until if told else None,
-            authorization=authorization,
-            original=f"{facts.original.number:012d}" if facts.original else None,
-            cashier=request.cashier if request else 0,
-            till_receipt=request.till_receipt if request else "",
+        ReceiptFacts(  # by place, as it is made for every request
+            issuer.name,
+            module.branch_name,
+            module.number,
+            moment.today,
+            moment.time_of_day,
+            _COMMAND_KEYS.get(envelope.command, "unknown"),
+            decision.result,
+            decision.reason,
+            issuer.code,
+            issuer.exponent,
+            facts.programme.title if told and facts.programme else "",
+            request.card if request else "",
+            request is not None and bool(envelope.flags & _KEYED),
+            request.amount or None if request else None,
+            decision.approved or None if decision.result in APPROVALS else None,
+            decision.still_due or None,
+            balances.value if balances else None,
+            balances.available if balances else None,
+            -balances.owed if balances else None,
+            told.valid_until if told else None,
+            authorization,
+            f"{facts.original.number:012d}" if facts.original else None,
+            request.cashier if request else 0,
+            request.till_receipt if request else "",
         ),
         module.language,
         module.columns,

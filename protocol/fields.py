@@ -115,7 +115,7 @@ def _rules(command: Command, required: frozenset[str], allowed: frozenset[str]) 
     named = {part for field in required | allowed for part in parts(field)}
     if unknown := named - set(codec.names):
         raise TypeError(f"{command.name} names fields that its layout does not have: {sorted(unknown)}")
-    flags = sum(FLAGS[field].value for field in (required | allowed) & FLAGS.keys())
+    flags = sum(FLAGS[field].value for field in (required | allowed) & frozenset(FLAGS))
     needed = tuple((field, parts(field)) for field in FIELDS if field in required - ZERO_IS_A_VALUE)
     forbidden = tuple(
         field for field in codec.fields if field.name and field.name not in named and field.name not in _ALWAYS

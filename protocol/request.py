@@ -46,6 +46,7 @@ _NEW_CODE_AT = RULES[Command.CHANGE_ACCESS_CODE].codec["new_access_code_block"].
 _NO_CODE = bytes(BLOCK_BYTES)
 _NO_AUTHORIZATION = bytes(_HEAD["original_authorization"].size)
 _CHANGE_ACCESS_CODE = Command.CHANGE_ACCESS_CODE.to_bytes(2)
+_TENDERS: Final = ("points", "stored_value", "credit", "external")
 
 
 class RequestName(NamedTuple):
@@ -242,7 +243,7 @@ class Request(NamedTuple):
             values[f"voucher_{place}_code"] = voucher.code.encode("ascii")
             values[f"voucher_{place}_amount"] = voucher.amount
         if self.tenders is not None:
-            values |= {f"tender_{name}": getattr(self.tenders, name) for name in Tenders.__slots__}
+            values |= {f"tender_{name}": getattr(self.tenders, name) for name in _TENDERS}
         if self.freeze is not None:
             values["freeze_from"] = forms.date_number(self.freeze.first)
             values["freeze_to"] = forms.date_number(self.freeze.last)
@@ -361,7 +362,7 @@ def _vouchers(raw: Mapping[str, Any]) -> tuple[Voucher, ...]:
 
 
 def _tenders(raw: Mapping[str, Any]) -> Tenders | None:
-    tenders = Tenders(*(forms.amount(raw[f"tender_{name}"], f"tender_{name}") for name in Tenders.__slots__))
+    tenders = Tenders(*(forms.amount(raw[f"tender_{name}"], f"tender_{name}") for name in _TENDERS))
     return None if tenders == Tenders() else tenders
 
 
@@ -429,8 +430,8 @@ def identity_bytes(plain: bytes, token: bytes) -> bytes:
     code was sealed anew.
     """
     head = plain[: _FLAGS_AT.start]
-    flags = (int.from_bytes(plain[_FLAGS_AT]) & _SAME_CONTENT_FLAGS).to_bytes(2)
+    flags = (int.from_bytes(plain[_FLAGS_AT.start : _FLAGS_AT.stop]) & _SAME_CONTENT_FLAGS).to_bytes(2)
     rest = plain[_CODE_AT.stop :]
-    if plain[_COMMAND_AT] == _CHANGE_ACCESS_CODE:
+    if plain[_COMMAND_AT.start : _COMMAND_AT.stop] == _CHANGE_ACCESS_CODE:
         rest = plain[_CODE_AT.stop : _NEW_CODE_AT.start] + _NO_CODE + plain[_NEW_CODE_AT.stop :]
     return head + flags + plain[_FLAGS_AT.stop : _CARD_AT.start] + _NO_CODE + rest + token

@@ -165,7 +165,7 @@ class Response(NamedTuple):
 
 def result_of(answer: bytes) -> int:
     """The result of a recorded answer, without reading the rest of it."""
-    return int.from_bytes(answer[_RESULT])
+    return int.from_bytes(answer[_RESULT.start : _RESULT.stop])
 
 
 # What goes to the wire as it stands.

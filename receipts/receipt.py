@@ -111,7 +111,7 @@ def _steps(lines: Iterable[Line], wording: Wording, columns: int, code_page: int
 
 def _kept(steps: list[_Step], read: tuple[str, ...]) -> _Step:
     """One step for all these, whose bytes follow from the facts named in `read` alone."""
-    key = attrgetter(*read)
+    key: Callable[[ReceiptFacts], object] = attrgetter(*read)  # one value, or a tuple of several
     kept: dict[object, bytes] = {}
 
     def step(facts: ReceiptFacts) -> bytes:

@@ -149,7 +149,9 @@ def posting_rows(rows: Iterable[Authorization]) -> list[bytes]:
     for row in rows:
         if not row.postings:
             continue
-        (module, date, sequence), unit, card = row.name, row.unit, row.card
+        module, date, sequence = row.name
+        unit: int = row.unit
+        card: int | None = row.card
         for ordinal, (debit, credit, amount) in enumerate(row.postings, start=1):
             if card is None:
                 values = (module, date, sequence, ordinal, debit, credit, unit, card, amount)
