@@ -324,7 +324,7 @@ def _check_presence(plain: bytes, flags: int, rules: Rules) -> None:
         wrong = next(name for name, flag in FLAGS.items() if flags & flag.value & ~rules.flags)
         raise FormatError(Reason.FIELD_FORBIDDEN, wrong)
     for name, place, zeros in rules.forbidden:
-        if plain[place] != zeros:
+        if plain[place.start : place.stop] != zeros:
             raise FormatError(Reason.FIELD_FORBIDDEN, name)
     try:
         raw = rules.codec.unpack(plain)

@@ -13,7 +13,6 @@ the connection has ended. The one answer to `ConnectionDropped` is to write what
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, NamedTuple, Protocol
 
 from protocol import frame as framing
@@ -94,13 +93,16 @@ class SwitchSession(Session):
         self.access_code_key = keys.access_code
         self.next_root = keys.next_root
         self.unanswered = 0
+        self._access_code_cipher: BlockCipher | None = None
         self.opener = Opener(keys.to_switch, keys.iv_to_switch, MODULE_COUNTS_FROM)
         self.sealer = Sealer(keys.to_module, keys.iv_to_module, SWITCH_COUNTS_FROM)
 
-    @cached_property
+    @property
     def access_code_cipher(self) -> BlockCipher:
         """The cipher of `access_code_key`, made when the first access code comes: many sessions never see one."""
-        return BlockCipher(self.access_code_key)
+        if self._access_code_cipher is None:
+            self._access_code_cipher = BlockCipher(self.access_code_key)
+        return self._access_code_cipher
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from back_office import A_DECLINE_LEAVES, active_card, bring_into, new_card, rec
 from shop import BARE, CODE, DESK, OTHER, TILLS, UNKNOWN, name_of
 
 from authsrv.table import State
+from loyalty.programme import AccessCode
 from protocol.messages import OriginalName, Response
 from protocol.numbers import AMOUNT_END, VISIT, Command, Flag, GivenReason, Reason, Result
 
@@ -593,7 +594,7 @@ class TestAccessCode:
 
     async def test_a_programme_says_whether_codes_are_asked_for(self, shop: Shop) -> None:
         """A programme without codes ignores one; an optional one asks only a card that has one."""
-        none = await active_card(shop, access_code="none")
+        none = await active_card(shop, access_code=AccessCode.NONE)
         bare = await active_card(shop)
         assert (await shop.till().sale(none, 1, code="9999")).result == Result.APPROVED
         assert (await shop.till().sale(bare, 1)).result == Result.APPROVED

@@ -6,7 +6,7 @@ The faults are those that a real door raises, from a door that wraps the real on
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 import trio
@@ -14,18 +14,20 @@ from back_office import active_card, recorded, snapshot
 from faulty_door import LOST_AFTER, LOST_BEFORE, FaultyDoor, through
 from shop import CODE, CODED
 
+from authsrv.shell import lanes
 from authsrv.shell.lanes import Lanes, Pending
 from ledger.faults import BadRow, Conflict, InDoubt, LedgerFault, NameTaken, Unavailable
 from protocol.messages import Response
 from protocol.numbers import Command, Reason, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from shop import Shop
     from trio.testing import MockClock
 
     from authsrv.ask import Ask
+    from authsrv.fold import Fold
     from ledger.shell.door import Connection
 
 T = TypeVar("T")
@@ -168,16 +170,14 @@ class TestSettle:
 
 def make_it_fail(monkeypatch: pytest.MonkeyPatch, bad: Ask) -> None:
     """Have the switch stumble over one request, as a mistake in a rule would."""
-    from authsrv import fold  # noqa: PLC0415 - the module that is made to fail
+    answer_all = lanes.answer_all
 
-    decide = fold.decide
-
-    def stumble(request: Any, *arguments: Any) -> Any:
-        if request is bad.request:
+    def stumble(asks: Sequence[Ask], fold: Fold) -> list[bytes]:
+        if any(ask.request is bad.request for ask in asks):
             raise ZeroDivisionError("a mistake of ours")
-        return decide(request, *arguments)
+        return answer_all(asks, fold)
 
-    monkeypatch.setattr(fold, "decide", stumble)
+    monkeypatch.setattr(lanes, "answer_all", stumble)
 
 
 class TestLanes:

@@ -17,8 +17,7 @@ from running_switch import LOADED, SOLD, Switch, enroll
 from shop import BARE, CODE, CODED, DESK, OTHER, TILLS, Shop, name_of
 from wire_client import Caller, ConnectionEndedError, WireClient, connect
 
-from authsrv import fold
-from authsrv.shell import reads
+from authsrv.shell import lanes, reads
 from authsrv.shell.listener import Caps
 from protocol import signon
 from protocol.codec import Codec
@@ -842,7 +841,7 @@ async def test_a_request_that_makes_the_switch_fail_gets_96_alone(
     before = await switch.recorded()
     async with switch.caller() as caller:
         monkeypatch.setattr(reads, "echo", fail)
-        monkeypatch.setattr(fold, "decide", fail)
+        monkeypatch.setattr(lanes, "answer_all", fail)
         for command, fields in ((Command.ECHO, {}), (Command.SALE, {"card": OTHER, "amount": SOLD})):
             answer = await caller.ask(command, **fields)
             assert (answer.result, answer.reason, answer.authorization) == (96, Reason.BAD_REQUEST, "")
