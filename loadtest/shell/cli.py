@@ -139,6 +139,7 @@ def grow(
 def growth(
     data_dir: Annotated[Path, typer.Argument(help="A folder that `grow` has made.")],
     turn_s: Annotated[float, typer.Option(min=1, help="Seconds of each turn.")] = 10,
+    warm_s: Annotated[float, typer.Option(min=0, help="Seconds of the same load before it, not counted.")] = 60,
     rounds: Annotated[int, typer.Option(min=1, help="How often both are measured.")] = 3,
     setting: Settings = None,
     seed: Seed = 1,
@@ -150,7 +151,9 @@ def growth(
     """
     settings = _settings(setting)
     with open_ground(data_dir) as grown, open_ground() as new:
-        result = measure_growth(grown, new, settings, turn_s=turn_s, rounds=rounds, seed=seed, progress=_progress)
+        result = measure_growth(
+            grown, new, settings, turn_s=turn_s, warm_s=warm_s, rounds=rounds, seed=seed, progress=_progress
+        )
     _report(result, as_json)
 
 

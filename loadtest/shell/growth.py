@@ -19,17 +19,25 @@ def growth(
     settings: Mapping[str, str],
     *,
     turn_s: float,
+    warm_s: float,
     rounds: int,
     seed: int,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure both `rounds` times in turns of `turn_s` seconds, over all cards that each holds."""
+    """Measure both `rounds` times in turns of `turn_s` seconds, over all cards that each holds.
+
+    Each turn comes after `warm_s` seconds of the same load that do not count: a switch that has been at work for a
+    while has its pages in memory, and in the WAL since the last checkpoint.
+    """
     rates: dict[str, list[float]] = {"grown": [], "new": []}
     findings: list[str] = []
     for _ in range(rounds):
         for which, ground in (("new", new), ("grown", grown)):
             profile = replace(load_profile(PROFILE), cards=len(ground.cards), duration_s=turn_s)
             with running_switch(ground, settings) as switch:
+                if warm_s:
+                    warming = replace(profile, duration_s=warm_s)
+                    findings += run_profile(ground, switch, warming, seed=seed, progress=progress).verdict.findings
                 outcome = run_profile(ground, switch, profile, seed=seed, progress=progress)
             rates[which].append(outcome.authorizations_per_s)
             findings += outcome.verdict.findings

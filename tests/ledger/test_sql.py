@@ -450,6 +450,19 @@ async def gather(
     return row
 
 
+class TestPlans:
+    def test_the_hot_path_is_planned_once_a_connection(self, issuer: Any) -> None:
+        """The plan of a batch of one is that of any batch, whatever the server thinks that it would save."""
+
+        async def scene(owner: Connection, _switch: Connection) -> None:
+            rows = await owner.fetch("select proname, proconfig from pg_proc where proname in ('gather', 'record')")
+            assert {row["proname"] for row in rows} == {"gather", "record"}
+            for row in rows:
+                assert "plan_cache_mode=force_generic_plan" in row["proconfig"]
+
+        play(issuer, scene)
+
+
 class TestGather:
     def test_an_original_that_arrives_under_the_locks_begins_anew(self, issuer: Any) -> None:
         """An original committed after the first look is of a card that is not locked: the batch is to run again."""
