@@ -77,7 +77,8 @@ def running_switch(ground: Ground, settings: Mapping[str, str]) -> Iterator[Swit
     }
     environment = os.environ | {f"AUTHSRV_{name.upper()}": value for name, value in given.items()}
     process = subprocess.Popen(
-        [sys.executable, "-c", "from authsrv.shell.cli import main; main()", "serve"],
+        # -P: what is installed, or stands on PYTHONPATH, and not what happens to lie in the folder that we stand in.
+        [sys.executable, "-P", "-c", "from authsrv.shell.cli import main; main()", "serve"],
         env=environment,
         stdout=subprocess.DEVNULL,
     )
