@@ -15,7 +15,7 @@ import asyncpg
 from ledger.accounts import Account
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable
 
     from ledger.shell.door import Connection
 
@@ -33,6 +33,7 @@ insert into card_numbers (token, token_key, card) values ('first', 1, 1), ('seco
 select make_months();
 """
 _SERIALS = itertools.count(1)
+_CARD = 12  # its place among the columns of an authorization
 
 
 @asynccontextmanager
@@ -63,12 +64,15 @@ async def record(connection: Connection, **rows: Any) -> None:
     authorizations = rows.pop("authorizations", [])
     named = dict(enumerate((row[:3] for row in authorizations), start=1))
     nobody = (None, None, None)
-    ordinals: dict[int, Iterator[int]] = {place: itertools.count(1) for place, *_ in rows.get("postings", ())}
+    moves: dict[int, list[tuple[int, int, int, int]]] = {}
+    cards: dict[int, int | None] = {}
+    for place, card, debit, credit, amount in rows.pop("postings", ()):
+        moves.setdefault(place, []).append((debit, credit, EUR, amount))
+        cards[place] = card
     arrays = {
-        "authorizations": authorizations,
-        "postings": [
-            (*named.get(place, nobody), next(ordinals[place]), debit, credit, EUR, card, amount)
-            for place, card, debit, credit, amount in rows.pop("postings", ())
+        "authorizations": [
+            (*row[:_CARD], cards.get(place, row[_CARD]), *row[_CARD + 1 :], moves.get(place))
+            for place, row in enumerate(authorizations, start=1)
         ],
         "undos": [
             (MODULE, date, sequence, reversal, amount, *named.get(place, nobody))
@@ -101,7 +105,7 @@ def names(date: dt.date, *sequences: int, **columns: Any) -> dict[str, Any]:
 
 
 def postings(*rows: tuple[int, int, int, int, int]) -> dict[str, Any]:
-    """Postings, given as (place of the authorization from 1, card, debit, credit, amount)."""
+    """Postings, given as (place of the authorization from 1, its card, debit, credit, amount)."""
     return {"postings": list(rows)}
 
 

@@ -369,14 +369,10 @@ _CARD: Final = """
 _ACCOUNTS: Final = """
     select k.name, a.balance from accounts a join account_kinds k using (kind) where a.card = $1 order by kind, unit
 """
-# By way of the postings: authorizations have no index by card, which would cost the switch more than it is worth here.
+# Those that moved something: only they stand in the index by card.
 _MOVEMENTS: Final = """
-    select a.number, a.decided_at, a.module, a.command, a.result, a.approved
-      from (select distinct module, date, sequence, decided_at from postings where card = $1
-             order by decided_at desc limit $2) p,
-           lateral (select * from authorizations
-                     where module = p.module and date = p.date and sequence = p.sequence offset 0) a
-     order by a.decided_at desc
+    select number, decided_at, module, command, result, approved
+      from authorizations where card = $1 and postings is not null order by decided_at desc limit $2
 """
 
 

@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 from ledger.authorizations import Authorization
 from ledger.batch import Lookup
+from ledger.postings import Posting
 from ledger.shell.door import ANSWER_S, Connection
 
 _DAY_0: Final = dt.date(2000, 1, 1).toordinal()
@@ -33,6 +34,16 @@ _HEADS: Final = {column: _TWO.pack(oid, length) for column, (oid, length) in _TY
 _VALUES: Final = {column: Struct(f">{column}") for column in "?hiq"} | {"d": Struct(">i")}
 
 
+@dataclass(frozen=True, slots=True)
+class RowTypes:
+    """The numbers of the types in one database."""
+
+    asked: int
+    authorization: int
+    posting: int
+    postings: int  # an array of them
+
+
 def _day(date: dt.date) -> int:
     return date.toordinal() - _DAY_0
 
@@ -41,11 +52,11 @@ def _day(date: dt.date) -> int:
 
 _ASKED: Final = "qdqb?qdqq"
 _AUTHORIZATION: Final = "qdqq?ihiiiiiqqqqqdqiibb"
-_POSTING: Final = "qdqhhhiqq"
+_POSTED: Final = "hhiq"
 
 
-def _any_row(columns: str, values: Sequence[Any]) -> bytes:
-    """A row of any shape, field by field."""
+def _any_row(columns: str, values: Sequence[Any], *packed: bytes) -> bytes:
+    """A row of any shape, field by field, and behind them fields that are `packed` already."""
     fields = []
     for column, value in zip(columns, values, strict=True):
         if value is None:
@@ -54,8 +65,8 @@ def _any_row(columns: str, values: Sequence[Any]) -> bytes:
             fields += (_TWO.pack(_BYTES, len(value)), value)
         else:
             fields += (_HEADS[column], _VALUES[column].pack(_day(value) if column == "d" else value))
-    row = b"".join(fields)
-    return _TWO.pack(4 + len(row), len(columns)) + row
+    row = b"".join((*fields, *packed))
+    return _TWO.pack(4 + len(row), len(columns) + len(packed)) + row
 
 
 def _full(columns: str) -> Struct:
@@ -95,17 +106,20 @@ def asked_rows(lookups: Iterable[Lookup]) -> list[bytes]:
 _NO_ORIGINAL: Final = _NULLS["q"] + _NULLS["d"] + _NULLS["q"]
 _AUTHORIZATION_HEAD = Struct(_full("qdqq?ihiiiiiqqqq").format + "24s8si8siIi")
 _AUTHORIZATION_FIXED: Final = _AUTHORIZATION_HEAD.size - 4 + 8
+_POSTED_ROW = _full(_POSTED)
+_POSTED_FIXED: Final = _POSTED_ROW.size - 4
 
 
-def authorization_rows(rows: Iterable[Authorization]) -> list[bytes]:
-    """Rows of `authorization_row`: of each authorization what is not hung on it, with the first page of its answer."""
+def authorization_rows(rows: Iterable[Authorization], types: RowTypes) -> list[bytes]:
+    """Rows of `authorization_row`: with postings and the first page of the answer, without what hangs on the name."""
     packed: list[bytes] = []
     pack, two = _AUTHORIZATION_HEAD.pack, _TWO.pack
     for row in rows:
         (
             name, number, tombstone, command, result, reason, branch, unit, cashier, programme, version, card,
-            requested, approved, original, token_key, digest_key, digest, answers, _, _,
+            requested, approved, original, token_key, digest_key, digest, answers, postings, _,
         ) = row  # fmt: skip
+        moved = _moved(postings, unit, types)
         module, date, sequence = name
         if (
             digest is None
@@ -121,13 +135,14 @@ def authorization_rows(rows: Iterable[Authorization]) -> list[bytes]:
                         requested, approved, cashier, *(original or (None, None, None)), token_key, digest_key, digest,
                         answers[0] if answers else None,
                     ),
+                    moved,
                 )
             )  # fmt: skip
             continue
         answer = answers[0]
         packed += (
             pack(
-                _AUTHORIZATION_FIXED + len(digest) + len(answer), 23,
+                _AUTHORIZATION_FIXED + len(digest) + len(answer) + len(moved), 24,
                 _Q, module, _D, date.toordinal() - _DAY_0, _Q, sequence, _Q, number, _F, tombstone, _I, command,
                 _H, result, _I, reason, _I, programme, _I, version, _I, branch, _I, unit, _Q, card, _Q, requested,
                 _Q, approved, _Q, cashier, _NO_ORIGINAL, _I, token_key, _I, digest_key, _BYTES, len(digest),
@@ -135,44 +150,19 @@ def authorization_rows(rows: Iterable[Authorization]) -> list[bytes]:
             digest,
             two(_BYTES, len(answer)),
             answer,
+            moved,
         )  # fmt: skip
     return packed
 
 
-_POSTING_ROW = _full(_POSTING)
-
-
-def posting_rows(rows: Iterable[Authorization]) -> list[bytes]:
-    """Rows of `posting_row`: the postings of all, in order."""
-    packed: list[bytes] = []
-    pack, size = _POSTING_ROW.pack, _POSTING_ROW.size - 4
-    for row in rows:
-        if not row.postings:
-            continue
-        module, date, sequence = row.name
-        unit: int = row.unit
-        card: int | None = row.card
-        for ordinal, (debit, credit, amount) in enumerate(row.postings, start=1):
-            if card is None:
-                values = (module, date, sequence, ordinal, debit, credit, unit, card, amount)
-                packed.append(_any_row(_POSTING, values))
-                continue
-            packed.append(
-                pack(
-                    size, 9, _Q, module, _D, date.toordinal() - _DAY_0, _Q, sequence, _H, ordinal, _H, debit,
-                    _H, credit, _I, unit, _Q, card, _Q, amount,
-                )
-            )  # fmt: skip
-    return packed
-
-
-@dataclass(frozen=True, slots=True)
-class RowTypes:
-    """The numbers of the three types in one database."""
-
-    asked: int
-    authorization: int
-    posting: int
+def _moved(postings: Sequence[Posting], unit: int, types: RowTypes) -> bytes:
+    """The column of the postings, with its head."""
+    if not postings:
+        return _TWO.pack(types.postings, -1)
+    pack = _POSTED_ROW.pack
+    rows = [pack(_POSTED_FIXED, 4, _H, debit, _H, credit, _I, unit, _Q, amount) for debit, credit, amount in postings]
+    moved = array(types.posting, len(rows), rows)
+    return _TWO.pack(types.postings, len(moved)) + moved
 
 
 def array(oid: int, count: int, rows: Iterable[bytes]) -> bytes:
@@ -182,13 +172,14 @@ def array(oid: int, count: int, rows: Iterable[bytes]) -> bytes:
     return b"".join((_ARRAY.pack(1, 0, oid, count, 1), *rows))
 
 
-_NAMES: Final = ("asked_row", "authorization_row", "posting_row")
 _KNOWN: WeakKeyDictionary[Connection, RowTypes] = WeakKeyDictionary()
-_ASK_TYPES: Final = "select " + ", ".join(f"'{name}'::regtype::oid, '{name}[]'::regtype::oid" for name in _NAMES)
+_PACKED: Final = ("asked_row[]", "authorization_row[]")
+_TYPES_OF_ROWS: Final = ("asked_row", "authorization_row", "posting", "posting[]")
+_ASK_TYPES: Final = "select " + ", ".join(f"'{name}'::regtype::oid" for name in (*_TYPES_OF_ROWS, *_PACKED))
 
 
 async def row_types(connection: Connection) -> RowTypes:
-    """The types as this connection's database numbers them, and from then on it takes their arrays packed.
+    """The types as this connection's database numbers them, and from then on it takes arrays of rows packed.
 
     One round trip for each connection's first batch.
     """
@@ -196,9 +187,10 @@ async def row_types(connection: Connection) -> RowTypes:
     if known is None:
         oids = await connection.fetchrow(_ASK_TYPES, timeout=ANSWER_S)
         assert oids is not None  # noqa: S101 -- a select without a from has one row
+        asked, authorization, posting, postings, *packed = oids
         # asyncpg lets nobody pack a composite type, or an array, in a public way.
         settings = connection._protocol.get_settings()  # type: ignore[attr-defined]  # noqa: SLF001
-        for name, oid in zip(_NAMES, oids[1::2], strict=True):
-            settings.add_python_codec(oid, f"_{name}", "", [], "scalar", bytes, bytes, "binary")
-        known = _KNOWN[connection] = RowTypes(*oids[0::2])
+        for name, oid in zip(_PACKED, packed, strict=True):
+            settings.add_python_codec(oid, name, "", [], "scalar", bytes, bytes, "binary")
+        known = _KNOWN[connection] = RowTypes(asked, authorization, posting, postings)
     return known

@@ -22,12 +22,12 @@ from ledger.faults import Unfit
 from ledger.names import Name
 from ledger.postings import Posting
 from ledger.shell.door import ANSWER_S, Connection, commit
-from ledger.shell.rows import RowTypes, array, asked_rows, authorization_rows, posting_rows, row_types
+from ledger.shell.rows import RowTypes, array, asked_rows, authorization_rows, row_types
 
 T = TypeVar("T")
 
 _GATHER = "select * from gather($1)"
-_RECORD = "select record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_RECORD = "select record($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 _CONFIRM_READ = "select confirm_read()"
 _NO_NAME = (None, None, None)
 _NOTHING = Balances()
@@ -130,13 +130,11 @@ def _original(item: asyncpg.Record) -> Original:
 def _recorded(row: asyncpg.Record, writes: Writes, types: RowTypes) -> tuple[Any, ...]:
     """The arguments of `record`: the moment, then an array of rows for each sort of row."""
     rows = writes.authorizations
-    postings = posting_rows(rows)
     return (
         row["decided_at"],
         row["booked_on"],
         row["local_at"].date(),
-        array(types.authorization, len(rows), authorization_rows(rows)),
-        array(types.posting, len(postings), postings),
+        array(types.authorization, len(rows), authorization_rows(rows, types)),
         [
             (*undo.original, undo.reversal, undo.amount, *each.name)
             for each in rows

@@ -4,7 +4,7 @@
 -- remembers that there was no such table and hears nothing of another's commit while it waits for an advisory lock.
 
 -- Makes the month of `p_month` in all four partitioned tables and its number sequence; does nothing where it exists.
--- LIKE and ATTACH do not block writers, as long as no foreign key joins partitioned tables.
+-- LIKE and ATTACH do not block writers, as long as no foreign key joins partitioned tables. (0005 has the function as it is now.)
 create or replace function make_month(p_month date) returns boolean
     language plpgsql volatile security definer set search_path = @schema@, pg_temp as $$
 declare

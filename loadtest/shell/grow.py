@@ -44,10 +44,7 @@ _ANSWER: Final = Codec(RESPONSE)
 _AUTHORIZATIONS: Final = (
     *("module", "date", "sequence", "number", "decided_at", "booked_on", "tombstone", "command", "result", "reason"),
     *("programme", "programme_version", "branch", "unit", "card", "requested", "approved", "cashier"),
-    *("token_key", "digest_key", "digest", "answer"),
-)
-_POSTINGS: Final = (
-    *("module", "date", "sequence", "ordinal", "debit", "credit", "unit", "card", "amount", "decided_at", "booked_on"),
+    *("token_key", "digest_key", "digest", "answer", "postings"),
 )
 
 
@@ -106,9 +103,6 @@ async def _fill(
             records=_authorization_rows(chunk, patterns, ring, registry, first_id),
             columns=_AUTHORIZATIONS,
         )
-        await connection.copy_records_to_table(
-            "postings", records=_posting_rows(chunk, patterns, first_id), columns=_POSTINGS
-        )
         done += len(chunk)
         progress(f"{done} authorizations")
     unit = registry.issuer.currency
@@ -120,7 +114,7 @@ async def _fill(
     for month, serial in history.serials.items():
         await connection.execute(f"select setval('numbers_{month:%Y%m}', {serial})")
     progress("closing the days")
-    for (day,) in await connection.fetch("select distinct booked_on from postings order by booked_on"):
+    for (day,) in await connection.fetch("select distinct booked_on from authorizations order by booked_on"):
         await connection.execute("select mark_day($1)", day)
         await connection.execute("select close_day($1)", day)
     progress("vacuum")
@@ -201,6 +195,7 @@ def _authorization_rows(
     for past in chunk:
         pattern = patterns[past.sold]
         row, name = pattern.row, past.name
+        [posting] = row.postings
         yield (
             *name,
             past.number,
@@ -222,23 +217,7 @@ def _authorization_rows(
             row.digest_key,
             secrets.token_bytes(DIGEST_BYTES),
             ring.seal(name, 1, _told(pattern.answer, past), secrets.token_bytes(NONCE_BYTES)),
-        )
-
-
-def _posting_rows(chunk: list[Past], patterns: dict[bool, _Pattern], first_id: int) -> Iterator[tuple[Any, ...]]:
-    for past in chunk:
-        row = patterns[past.sold].row
-        [posting] = row.postings
-        yield (
-            *past.name,
-            1,
-            posting.debit,
-            posting.credit,
-            row.unit,
-            first_id + past.card,
-            past.amount,
-            _decided_at(past.name),
-            past.name.date,
+            [(posting.debit, posting.credit, row.unit, past.amount)],
         )
 
 

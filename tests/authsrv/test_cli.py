@@ -259,13 +259,10 @@ async def load(issuer: Issuer, amount: int) -> None:
         for sql in (
             """insert into authorizations (
                       module, date, sequence, number, decided_at, booked_on, tombstone, command, result, reason,
-                      branch, unit, card, requested, approved, cashier)
+                      branch, unit, card, requested, approved, cashier, postings)
                select 1001, current_date, 1, (reserve_numbers(array[current_date]))[1], now(),
                       current_date, false, 18, 0, 0,
-                      1, 978, id, $1, $1, 0 from cards""",
-            """insert into postings (
-                      module, date, sequence, ordinal, debit, credit, unit, card, amount, decided_at, booked_on)
-               select 1001, current_date, 1, 1, 100, 1, 978, id, $1, now(), current_date from cards""",
+                      1, 978, id, $1, $1, 0, array[(100, 1, 978, $1)::posted::posting] from cards""",
             "insert into accounts select id, 1, 978, $1, 0 from cards",
         ):
             await connection.execute(sql, amount)
