@@ -16,6 +16,7 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 
 import trio
@@ -87,12 +88,28 @@ class _Lane:
                 return []
             self._filled = trio.Event()
             await self._filled.wait()
+        return self.take_now(most)
+
+    def waits(self) -> bool:
+        """Whether somebody does."""
+        return bool(self._waiting)
+
+    def take_now(self, most: int) -> list[Pending]:
+        """At most so many of those that wait; none where nobody does."""
         if len(self._waiting) <= most:
             taken = list(self._waiting)
             self._waiting.clear()
         else:
             taken = [self._waiting.popleft() for _ in range(most)]
         return taken
+
+
+@dataclass(slots=True, eq=False)
+class _Course:
+    """A lane at work over one connection; `batch` is what it has in hand, for whom a fault would be."""
+
+    lane: _Lane
+    batch: list[Pending]
 
 
 class Lanes:
@@ -124,48 +141,78 @@ class Lanes:
 
     async def _serve(self, lane: _Lane) -> None:
         while batch := await lane.take(self._batch_max):
-            await self.settle(batch)
+            course = _Course(lane, batch)
+            try:
+                await self._door.run(partial(self._run, course))
+            except Exception as fault:  # noqa: BLE001 - whatever it is, `settle` knows what it means
+                await self.settle(course.batch, fault)
+
+    async def _run(self, course: _Course, connection: Connection) -> None:
+        """Settle batch after batch over one connection, in one crossing, as long as there are any."""
+        while course.batch:
+            if batch := self._timely(course.batch):
+                course.batch = batch
+                started = trio.current_time()
+                answers = await self._work(batch, course.lane.waits)(connection)
+                course.batch = []
+                self._reply(batch, answers, started)
+            course.batch = course.lane.take_now(self._batch_max)
 
     # Settling
 
-    async def settle(self, batch: list[Pending]) -> None:
-        """Bring each request of a batch to its answer, or to silence."""
+    async def settle(self, batch: list[Pending], fault: Exception | None = None) -> None:
+        """Bring each request of a batch to its answer, or to silence; `fault` is what became of a first try."""
         attempts, back_off_s = 0, BACK_OFF_S
-        while batch := self._timely(batch):
-            try:
-                started = trio.current_time()
-                answers = await self._door.run(self._work(batch))
-            except Overdue:
-                continue
-            except StaleRules:
-                attempts = attempts + 1 if await self._rules.renew(self._door) else ATTEMPTS_MAX
-            except (NameTaken, Conflict):
-                attempts += 1
-            except InDoubt as fault:
-                self._note(fault, batch)
-                for pending in batch:
-                    pending.in_doubt = True
-                back_off_s = await _rest(back_off_s)
-            except Unavailable as fault:
-                self._note(fault, batch)
-                batch = self._refuse(batch, Reason.NO_DATABASE)
-                back_off_s = await _rest(back_off_s)
-            except Exception as fault:  # noqa: BLE001 - a bad row or a mistake of ours: find the request that does it
-                self._note(fault, batch)
-                await self._halve(batch)
-                return
-            else:
-                BATCH_REQUESTS.observe(len(batch))
-                BATCH_SECONDS.observe(trio.current_time() - started)
-                for pending, answer in zip(batch, answers, strict=True):
-                    pending.reply(answer)
-                return
+        while batch:
+            if fault is None:
+                batch = self._timely(batch)
+                fault = await self._attempt(batch) if batch else None
+            match fault:
+                case None:
+                    return
+                case Overdue():
+                    pass
+                case StaleRules():
+                    attempts = attempts + 1 if await self._rules.renew(self._door) else ATTEMPTS_MAX
+                case NameTaken() | Conflict():
+                    attempts += 1
+                case InDoubt():
+                    self._note(fault, batch)
+                    for pending in batch:
+                        pending.in_doubt = True
+                    back_off_s = await _rest(back_off_s)
+                case Unavailable():
+                    self._note(fault, batch)
+                    batch = self._refuse(batch, Reason.NO_DATABASE)
+                    back_off_s = await _rest(back_off_s)
+                case _:  # a bad row or a mistake of ours: find the request that does it
+                    self._note(fault, batch)
+                    await self._halve(batch)
+                    return
+            fault = None
             if attempts >= ATTEMPTS_MAX:
                 attempts = 0
                 batch = self._refuse(batch, Reason.NO_DATABASE)
                 back_off_s = await _rest(back_off_s)
 
-    def _work(self, batch: Sequence[Pending]) -> Callable[[Connection], Awaitable[list[bytes]]]:
+    async def _attempt(self, batch: list[Pending]) -> Exception | None:
+        started = trio.current_time()
+        try:
+            answers = await self._door.run(self._work(batch))
+        except Exception as fault:  # noqa: BLE001 - `settle` tells them apart
+            return fault
+        self._reply(batch, answers, started)
+        return None
+
+    def _reply(self, batch: list[Pending], answers: list[bytes], started: float) -> None:
+        BATCH_REQUESTS.observe(len(batch))
+        BATCH_SECONDS.observe(trio.current_time() - started)
+        for pending, answer in zip(batch, answers, strict=True):
+            pending.reply(answer)
+
+    def _work(
+        self, batch: Sequence[Pending], more: Callable[[], bool] = lambda: False
+    ) -> Callable[[Connection], Awaitable[list[bytes]]]:
         rules = self._rules
         asks = [pending.ask for pending in batch]
         earliest = min(pending.deadline for pending in batch)
@@ -178,7 +225,7 @@ class Lanes:
             fold = Fold(gathered, rules.registry, rules.ring, secrets.token_bytes)
             return answer_all(asks, fold), fold.writes
 
-        return transact([ask.lookup() for ask in asks], decide)
+        return transact([ask.lookup() for ask in asks], decide, more)
 
     async def _halve(self, batch: list[Pending]) -> None:
         if len(batch) == 1:

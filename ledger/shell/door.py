@@ -54,6 +54,7 @@ FOREIGN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClient
 # The server's statement_timeout ends where the work of COMMIT begins, its lock_timeout does not. One message, so no
 # round trip more, and the timeout comes back by itself when the transaction has ended.
 COMMIT = "set local lock_timeout = 0; commit"
+COMMIT_AND_BEGIN = f"{COMMIT} and chain"
 
 
 class Door:
@@ -218,8 +219,8 @@ def _keep_alive(connection: Connection) -> None:
             end.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-async def commit(connection: Connection) -> None:
-    """Commit the open transaction of `connection`, however long it takes.
+async def commit(connection: Connection, *, begin: bool = False) -> None:
+    """Commit the open transaction of `connection`, however long it takes, and begin another if asked to.
 
     Raises `InDoubt` when COMMIT was sent and not plainly confirmed; any other fault of `ledger.faults` means that the
     transaction was rolled back.
@@ -233,7 +234,7 @@ async def commit(connection: Connection) -> None:
     connection.add_log_listener(listen)  # refuses a connection that is lost already: no COMMIT was sent, so no doubt
     fault: LedgerFault | None = None
     try:
-        status = await connection.execute(COMMIT)
+        status = await connection.execute(COMMIT_AND_BEGIN if begin else COMMIT)
         if status != "COMMIT":
             fault = Unavailable(f"COMMIT ended as {status}")
     except asyncpg.PostgresError as error:

@@ -5,6 +5,7 @@ The faults are those that a real door raises, from a door that wraps the real on
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +18,7 @@ from shop import CODE, CODED
 from authsrv.shell import lanes
 from authsrv.shell.lanes import Lanes, Pending
 from ledger.faults import BadRow, Conflict, InDoubt, LedgerFault, NameTaken, Unavailable
+from ledger.shell import store
 from protocol.messages import Response
 from protocol.numbers import Command, Reason, Result
 
@@ -204,15 +206,62 @@ class TestLanes:
         await lanes.run()
         assert answers == [Result.APPROVED] * 2
 
-    async def test_a_batch_is_bounded(self, shop: Shop) -> None:
-        """Nine waiting requests with four a batch are three transactions."""
+    async def test_batches_that_wait_are_settled_in_one_crossing(self, shop: Shop) -> None:
+        """Nine waiting requests with four a batch are three transactions over one connection."""
         asks = await sales(shop, 9)
         door, answers = FaultyDoor(shop), list[int]()
         lanes = through(shop, door, batch_max=4).lanes
         assert all(lanes.offer(pending(ask, answers)) for ask in asks)
         lanes.close()
         await lanes.run()
-        assert (door.calls, len(answers)) == (3, 9)
+        assert answers == [Result.APPROVED] * 9
+        assert door.calls == 1
+        sequences = [ask.name.sequence for ask in asks]
+        rows = await shop.query(
+            """select count(*) as rows from authorizations where module = $1 and sequence = any($2)
+                group by decided_at order by min(sequence)""",
+            asks[0].name.module,
+            sequences,
+        )
+        assert [row["rows"] for row in rows] == [4, 4, 1]
+
+    async def test_a_fault_stops_nobody_behind_it(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A bad request in the second of three batches gets 96 alone; the first was answered, the third still is."""
+        asks, count = await sales(shop, 12), await recorded(shop)
+        make_it_fail(monkeypatch, asks[5])
+        lanes, answers = through(shop, shop.door, batch_max=4).lanes, list[int]()
+        assert all(lanes.offer(pending(ask, answers)) for ask in asks)
+        lanes.close()
+        await lanes.run()
+        assert answers[:4] == answers[-4:] == [Result.APPROVED] * 4
+        assert sorted(answers[4:-4]) == [Result.APPROVED] * 3 + [Result.MALFUNCTION]
+        assert await recorded(shop) == count + 11
+        await shop.check_books()
+
+    @pytest.mark.parametrize("happened", [True, False])
+    async def test_doubt_in_a_later_batch_is_that_batchs(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch, happened: bool
+    ) -> None:
+        """The second of three COMMITs is not confirmed: all are approved, each once, whether it happened or not."""
+        asks, count = await sales(shop, 12), await recorded(shop)
+        commit, calls = store.commit, itertools.count(1)
+
+        async def commit_unseen(connection: Connection, *, begin: bool) -> None:
+            lost = next(calls) == 2
+            if not lost or happened:
+                await commit(connection, begin=begin)
+            if lost:
+                connection.terminate()
+                raise InDoubt
+
+        monkeypatch.setattr(store, "commit", commit_unseen)
+        lanes, answers = through(shop, shop.door, batch_max=4).lanes, list[int]()
+        assert all(lanes.offer(pending(ask, answers)) for ask in asks)
+        lanes.close()
+        await lanes.run()
+        assert answers == [Result.APPROVED] * 12
+        assert await recorded(shop) == count + 12
+        await shop.check_books()
 
     async def test_laws_hold_over_lanes_at_random(self, shop: Shop) -> None:
         """Sixty sales of 1.00 on a card of 50.00, spread over lanes at random: fifty approved, ten declined."""

@@ -53,8 +53,8 @@ def die_after_commit(at: int) -> None:
     """The process is killed when COMMIT number `at` is confirmed, before anybody has heard of it."""
     commit, count = store.commit, itertools.count(1)
 
-    async def commit_and_die(connection: Connection) -> None:
-        await commit(connection)
+    async def commit_and_die(connection: Connection, *, begin: bool) -> None:
+        await commit(connection, begin=begin)
         if next(count) == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -69,8 +69,8 @@ def kill_server_in_commit(pid_file: str, delays_s: Sequence[float]) -> None:
     armed: list[bool] = []
     signal.signal(signal.SIGUSR1, lambda *_: armed.append(True))
 
-    def transact_told(lookups: Sequence[Lookup], decide: Decide) -> Callable[[Connection], Awaitable[Any]]:
-        work = transact(lookups, decide)
+    def transact_told(lookups: Sequence[Lookup], decide: Decide, *more: Any) -> Callable[[Connection], Awaitable[Any]]:
+        work = transact(lookups, decide, *more)
 
         async def told(connection: Connection) -> Any:
             in_hand[connection] = [[lookup.name.module, lookup.name.sequence] for lookup in lookups]
@@ -78,15 +78,15 @@ def kill_server_in_commit(pid_file: str, delays_s: Sequence[float]) -> None:
 
         return told
 
-    async def commit_and_kill(connection: Connection) -> None:
+    async def commit_and_kill(connection: Connection, *, begin: bool) -> None:
         if not connection.is_closed():
             tell(committing=in_hand[connection])
         if not armed:
-            await commit(connection)
+            await commit(connection, begin=begin)
             return
         armed.clear()
         server = processes_of_server(Path(pid_file))
-        sending = asyncio.ensure_future(commit(connection))
+        sending = asyncio.ensure_future(commit(connection, begin=begin))
         await asyncio.sleep(0)  # it runs up to its first wait, which is the one for the answer
         time.sleep(next(delays))  # noqa: ASYNC251 - so that nobody can read the answer meanwhile
         for pid in server:
@@ -107,16 +107,18 @@ def stop_in_first_batch(before: str) -> None:
             tell(stopping=True)
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    def transact_stopped(lookups: Sequence[Lookup], decide: Decide) -> Callable[[Connection], Awaitable[Any]]:
+    def transact_stopped(
+        lookups: Sequence[Lookup], decide: Decide, *more: Any
+    ) -> Callable[[Connection], Awaitable[Any]]:
         def stop_and_decide(gathered: Gathered) -> Any:
             stop_once()
             return decide(gathered)
 
-        return transact(lookups, stop_and_decide)
+        return transact(lookups, stop_and_decide, *more)
 
-    async def stop_and_commit(connection: Connection) -> None:
+    async def stop_and_commit(connection: Connection, *, begin: bool) -> None:
         stop_once()
-        await commit(connection)
+        await commit(connection, begin=begin)
 
     if before == "commit":
         store.commit = stop_and_commit
