@@ -80,18 +80,20 @@ create function gather(
     as $$
 #variable_conflict use_column
 declare
+    own_id        xid8;
     least_date    date;
     greatest_date date;
+    serials_from  regclass;
+    digits        bigint;
     has_originals boolean;
     has_codes     boolean;
     tokens        bytea[];
     modules       bigint[];
     known         bigint;
     ids           bigint[];
-    new_dates     date[];
 begin
     -- Its transaction has an id before it reads the open day: a day's closing waits for it from then on.
-    perform pg_current_xact_id();
+    own_id := pg_current_xact_id();
 
     select min(date), max(date), bool_or(original_sequence is not null or original_number is not null), bool_or(with_code),
            array_agg(distinct token) filter (where token is not null), array_agg(distinct module)
@@ -137,29 +139,31 @@ begin
       into local_at, registry, booked_on, budgets
       from (select decided_at at time zone zone as local from issuer offset 0) i, registry_version v;
 
-    -- What has a record already, and the dates of what has none. A batch is mostly of one day, and one day is found in half the
-    -- time: the month is chosen once for the statement, not once for each name.
+    -- What has a record already, and a number for what has none. Numbers are reserved before anything is decided; one that no
+    -- authorization takes is a gap, and gaps mean nothing. But a month has only so many: what has a record takes none, lest a module
+    -- that repeats without end use them up. A batch is mostly of one day, and one day is found in half the time: the month is chosen
+    -- once for the statement, not once for each name. A month that is not made has no numbers, and no name may carry it.
     if least_date = greatest_date then
-        select array_agg((r.ordinal, a.tombstone, a.number, a.decided_at, a.decided_at at time zone i.zone,
-                          a.token_key, a.digest_key, a.digest, a.answer)::recorded_row) filter (where a.number is not null),
-               array_agg(case when a.number is null then r.d end order by r.ordinal)
-          into recorded, new_dates
-          from issuer i, unnest(p_asked) with ordinality r(m, d, s, token, coded, om, od, os, number, ordinal)
-          left join lateral (select * from authorizations
-                              where module = m and date = d and sequence = s and date = least_date offset 0) a on true;
+        digits := month_digits(least_date);
+        serials_from := to_regclass('@schema@.numbers_' || to_char(least_date, 'YYYYMM'));
+        select array_agg((f.ordinal, f.tombstone, f.number, f.decided_at, f.decided_at at time zone i.zone,
+                          f.token_key, f.digest_key, f.digest, f.answer)::recorded_row) filter (where f.number is not null),
+               array_agg(with_check_digit(digits + f.serial) order by f.ordinal)
+          into recorded, serials
+          from issuer i,
+               (select r.ordinal, a.*, case when a.number is null then nextval(serials_from) end as serial
+                  from unnest(p_asked) with ordinality r(m, d, s, token, coded, om, od, os, n, ordinal)
+                  left join lateral (select tombstone, number, decided_at, token_key, digest_key, digest, answer from authorizations
+                                      where module = m and date = d and sequence = s and date = least_date offset 0) a on true offset 0) f;
     else
         select array_agg((r.ordinal, a.tombstone, a.number, a.decided_at, a.decided_at at time zone i.zone,
                           a.token_key, a.digest_key, a.digest, a.answer)::recorded_row) filter (where a.number is not null),
-               array_agg(case when a.number is null then r.d end order by r.ordinal)
-          into recorded, new_dates
+               reserve_numbers(array_agg(case when a.number is null then r.d end order by r.ordinal))
+          into recorded, serials
           from issuer i, unnest(p_asked) with ordinality r(m, d, s, token, coded, om, od, os, number, ordinal)
           left join lateral (select * from authorizations
                               where module = m and date = d and sequence = s and date between least_date and greatest_date offset 0) a on true;
     end if;
-
-    -- Numbers are reserved before anything is decided; one that no authorization takes is a gap, and gaps mean nothing. But a
-    -- month has only so many: what has a record takes none, lest a module that repeats without end use them up.
-    serials := reserve_numbers(new_dates);
 
     -- Again, since a number may have been replaced before its card was locked.
     select array_agg((n.token, n.card, n.live, coalesce(y.failures, 0))::number_row), count(*)
