@@ -142,6 +142,8 @@ def _cpu(result: Mapping[str, Any]) -> Any:
     plot = pygal.StackedLine(title="Cores busy", fill=True, **_seconds(course), **_FORM)
     for who in PARTIES:
         plot.add(who, [round(point[who], 3) for point in course], show_dots=False)
+    # A stack is read from the ground up: without a range the axis begins at the least of what is stacked.
+    plot.range = (0, max((sum(point[who] for who in PARTIES) for point in course), default=0) or 1)
     return plot
 
 
