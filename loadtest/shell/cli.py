@@ -24,7 +24,7 @@ from loadtest.shell.idle import measure_idle
 from loadtest.shell.limit import LimitError
 from loadtest.shell.run import run_profile
 from loadtest.shell.sizing import sizing as measure_sizing
-from loadtest.shell.switch import SwitchError, running_switch
+from loadtest.shell.switch import SwitchError, running_switch, runs_compiled
 from loadtest.shell.till import SignOnError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, add_completion=False)
@@ -90,6 +90,8 @@ def compare(
     Example: authsrv-loadtest compare --json
     """
     settings = {"workers": str(os.cpu_count() or 1)} | _settings(setting)
+    if not runs_compiled():
+        _progress("this switch runs from its source; `make speed` compares the compiled one")
     with open_ground(data_dir) as ground:
         comparison = comparing.compare(ground, settings, turn_s=turn_s, rounds=rounds, seed=seed, progress=_progress)
     result = comparison.result()

@@ -13,7 +13,7 @@ from loadtest.shell.baseline import CARDS, Baseline
 from loadtest.shell.ground import Ground
 from loadtest.shell.limit import Limit
 from loadtest.shell.run import run_profile
-from loadtest.shell.switch import running_switch
+from loadtest.shell.switch import running_switch, runs_compiled
 
 CLIENTS: Final = (4, 8, 16, 32, 64)
 SEARCH_SHARE: Final = 0.4  # of a turn, for each number of clients that is tried
@@ -101,6 +101,7 @@ class _Turns:
             "rounds": rounds,
             "postgres": dict(row),
             "switch": dict(self._settings),
+            "compiled": runs_compiled(),
             "baseline_clients": {"concentrator": clients[CARDS], "terminals": clients[CARDS], HOT: clients[1]},
             "limit": {"lanes": limit.lanes, "batch": limit.batch},
         }

@@ -13,6 +13,7 @@ from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from authsrv import fold
 from loadtest.shell.ground import Ground
 
 START_S: Final = 30.0
@@ -60,6 +61,11 @@ class Switch:
                         elif sample.name.endswith("_sum"):
                             total += sample.value
         return counts, total
+
+
+def runs_compiled() -> bool:
+    """Whether the switch that is installed here has its hot path compiled, as a host that serves should."""
+    return not str(fold.__file__).endswith(".py")
 
 
 @contextmanager
