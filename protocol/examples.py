@@ -218,10 +218,10 @@ def _session(suite: Suite) -> dict[str, Any]:
         "echo_frame": to_switch.seal(FrameType.REQUEST, _SESSION, echo),
         "request_plain": request.encode(),
         "request_frame": to_switch.seal(FrameType.REQUEST, _SESSION, request.encode()),
-        "request_nonce": signon.nonce(keys.iv_to_switch, 1),
+        "request_nonce": frame.nonce(keys.iv_to_switch, 1),
         "response_plain": (1).to_bytes(8) + answer,
         "response_frame": to_module.seal(FrameType.RESPONSE, _SESSION, (1).to_bytes(8) + answer),
-        "response_nonce": signon.nonce(keys.iv_to_module, 1),
+        "response_nonce": frame.nonce(keys.iv_to_module, 1),
         "close": frame.close(_SESSION),
     }
     numbers = {"module": 1001, "generation": 3, "group": 7, "access_code": "4321", "card": _CARD}

@@ -7,7 +7,7 @@ this end takes.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from protocol.codec import Codec
 from protocol.layout import FRAME_BYTES, HEADER
@@ -18,6 +18,7 @@ SESSION: Final = _HEADER["session"].place
 _NAMED = _HEADER.picking("session", "counter")
 HEADER_BYTES: Final = _HEADER.size
 LENGTH_BYTES: Final = _HEADER["length"].size
+NONCE_BYTES: Final = 12
 SESSION_BYTES: Final = _HEADER["session"].size
 
 
@@ -33,13 +34,14 @@ _START_BYTES: Final = SESSION.start
 _COUNTER_BYTES: Final = _HEADER["counter"].size
 
 
-class Frame(NamedTuple):
+class Frame:
     """One whole frame, of the right length for its type."""
 
-    type: FrameType
-    session: bytes
-    counter: int
-    raw: bytes
+    def __init__(self, type: FrameType, session: bytes, counter: int, raw: bytes):  # noqa: A002 - the wire's own word
+        self.type = type
+        self.session = session
+        self.counter = counter
+        self.raw = raw
 
     @property
     def header(self) -> bytes:
@@ -60,6 +62,11 @@ def header(type: FrameType, session: bytes, counter: int) -> bytes:  # noqa: A00
 def close(session: bytes) -> bytes:
     """The CLOSE frame for a session."""
     return header(FrameType.CLOSE, session, 0)
+
+
+def nonce(iv: bytes, counter: int) -> bytes:
+    """The nonce of a frame: the direction's iv, its last 8 bytes XOR the counter."""
+    return (int.from_bytes(iv) ^ counter).to_bytes(NONCE_BYTES)
 
 
 class Splitter:

@@ -14,10 +14,10 @@ from enum import Enum
 from typing import Final
 
 from protocol.crypto import ForgeryError, Gcm
-from protocol.frame import HEADER_BYTES, Frame, header
+from protocol.frame import HEADER_BYTES, Frame, header, nonce
 from protocol.layout import FRAME_BYTES, TAG_BYTES
 from protocol.numbers import FrameType
-from protocol.signon import Terms, nonce
+from protocol.signon import Terms
 
 MODULE_COUNTS_FROM: Final = 0
 SWITCH_COUNTS_FROM: Final = 1  # its counter 0 sealed WELCOME

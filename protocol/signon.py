@@ -28,7 +28,7 @@ from protocol.crypto import (
     x25519_public,
     x25519_shared,
 )
-from protocol.frame import HEADER_BYTES, SESSION, header
+from protocol.frame import HEADER_BYTES, SESSION, header, nonce
 from protocol.layout import HELLO, IDENTITY, TERMS, WELCOME
 from protocol.numbers import FrameType, Suite
 
@@ -219,11 +219,6 @@ def open_welcome(
         return Terms(**_TERMS.unpack(plain)), keys
     except LayoutError:
         raise ForgeryError from None
-
-
-def nonce(iv: bytes, counter: int) -> bytes:
-    """The nonce of a frame: the direction's iv, its last 8 bytes XOR the counter."""
-    return (int.from_bytes(iv) ^ counter).to_bytes(len(iv))
 
 
 def _share(private: bytes | None) -> bytes:

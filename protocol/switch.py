@@ -13,7 +13,7 @@ the connection has ended. The one answer to `ConnectionDropped` is to write what
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from protocol import frame as framing
 from protocol import signon
@@ -112,13 +112,14 @@ class SessionLive:
     session: SwitchSession
 
 
-class RequestReceived(NamedTuple):
+class RequestReceived:
     """A request was opened: 320 bytes. One that is over the session's limit in flight is to be answered 91 at once."""
 
-    session: SwitchSession
-    counter: int
-    plain: bytes
-    over_limit: bool
+    def __init__(self, session: SwitchSession, counter: int, plain: bytes, over_limit: bool):
+        self.session = session
+        self.counter = counter
+        self.plain = plain
+        self.over_limit = over_limit
 
     def __repr__(self) -> str:
         return f"<RequestReceived {self.counter} in {self.session!r}>"

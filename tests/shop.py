@@ -27,7 +27,7 @@ from authsrv.shell.enrolment import (
     issue_cards,
     load_ring,
 )
-from authsrv.shell.lanes import Lanes, Pending
+from authsrv.shell.lanes import Lanes
 from authsrv.shell.rules import Rules
 from ledger.shell.door import Door
 from loyalty.source import parse_programme
@@ -109,8 +109,26 @@ class Shop:
             return reply
 
         deadline = trio.current_time() + deadline_s
-        await self.lanes.settle([Pending(ask, deadline, put(place), lambda: None) for place, ask in enumerate(asks)])
+        await self.lanes.settle([Waiting(ask, deadline, put(place)) for place, ask in enumerate(asks)])
         return answers
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A request on its way to whoever is called with its answer."""
+
+    ask: Ask
+    deadline: float
+    answered: Callable[[bytes], None] = field(repr=False)
+    in_doubt: bool = False
+
+    def reply(self, answer: bytes, now: float) -> None:
+        """Hand the answer on."""
+        assert now <= trio.current_time()
+        self.answered(answer)
+
+    def stay_silent(self) -> None:
+        """Nobody is told."""
 
 
 @dataclass

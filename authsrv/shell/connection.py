@@ -15,25 +15,24 @@ import logging
 import secrets
 import socket
 import ssl
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from functools import partial
+from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from authsrv.ask import open_ask
+from authsrv.ask import Ask, open_ask
 from authsrv.certificate import CarriedModules, carried_modules
 from authsrv.facts import Module
-from authsrv.shell.lanes import Pending
-from authsrv.shell.metrics import DROPPED, TALLY
-from authsrv.shell.poll import READABLE, WRITABLE
+from authsrv.shell.deadlines import Alarm
+from authsrv.shell.intake import Intake
+from authsrv.shell.metrics import DROPPED
+from authsrv.shell.poll import READABLE, WRITABLE, Poll
+from authsrv.shell.tally import TALLY
 from authsrv.shell.tls import TlsLayer
 from protocol.messages import read_envelope, result_of
 from protocol.numbers import Reason
 from protocol.switch import (
-    ConnectionDropped,
     Event,
     ModuleRecord,
     RequestReceived,
@@ -57,11 +56,6 @@ WRITE_S: Final = 20.0
 class Connection:
     """The sans-IO protocol between a socket and the lanes; also the directory that its sign-ons see."""
 
-    __slots__ = (
-        *("__weakref__", "_carried", "_closed", "_ending", "_handshake_ends", "_listener", "_outbox", "_outbox_bytes"),
-        *("_poll", "_protocol", "_socket", "_stuck_at", "_tls", "_unsent", "_watched", "called_at", "flushing"),
-    )
-
     def __init__(self, listener: "Listener", accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
         now = trio.current_time()
         self._listener = listener
@@ -72,14 +66,15 @@ class Connection:
         self._outbox: list[bytes] = []  # sealed frames
         self._outbox_bytes = 0  # with what is unsent
         self._unsent = b""  # what the socket has not taken yet, as it is to go out
-        self._stuck_at = inf  # when a write has taken too long
+        self._stuck_at: float = inf  # when a write has taken too long
         self._handshake_ends = now + HANDSHAKE_S if tls is not None else inf
         self._ending = False  # nothing is read any more; what is left is written
         self._closed = False
         self._watched = READABLE
-        self._poll = listener.newcomers
-        self.called_at = inf
-        self.flushing = False  # the listener will call `flush`
+        self._intake: Intake = listener.intake
+        self._alarm = Alarm(self.due)
+        self._flushing = False  # the listener will call `flush`
+        self._poll: Poll = listener.newcomers
         self._poll.watch(accepted, READABLE, self.ready)
         self._set_deadline()
 
@@ -116,7 +111,7 @@ class Connection:
 
     def flush(self) -> None:
         """Write what waits, as far as the socket takes it."""
-        self.flushing = False
+        self._flushing = False
         if self._closed or self._watched & WRITABLE:
             return  # the socket is full: the poll tells when it is not
         try:
@@ -150,6 +145,7 @@ class Connection:
             return
         self._closed = True
         self._poll.forget(self._socket)
+        self._alarm.let_go()
         self._socket.close()
         self._outbox.clear()
         self._unsent = b""
@@ -175,9 +171,8 @@ class Connection:
         events = self._protocol.receive(data, now)
         told = self._protocol.data_to_send()
         self._put(told)
-        self._handle(events, now)
         # A request moves deadlines away only; whatever else happened may have brought one nearer.
-        if told or not all(type(event) is RequestReceived for event in events):
+        if self._handle(events, now) or told:
             self._set_deadline()
 
     def _opened(self, tls: TlsLayer, data: bytes) -> bytes:
@@ -215,8 +210,8 @@ class Connection:
         self._outbox_bytes += size
         if self._outbox_bytes > OUTBOX_BYTES_MAX:
             self.end()
-        elif not self.flushing:
-            self.flushing = True
+        elif not self._flushing:
+            self._flushing = True
             self._listener.flush_soon(self)
 
     def _send(self) -> None:
@@ -225,12 +220,15 @@ class Connection:
                 frames = b"".join(self._outbox)
                 self._outbox.clear()
                 self._unsent = frames if self._tls is None else self._tls.sealed(frames)
-            with suppress(BlockingIOError):
-                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            try:
+                sent = self._socket.send(self._unsent)
+            except BlockingIOError:
+                sent = 0
+            self._unsent = self._unsent[sent:]
             if self._unsent:
                 if self._stuck_at == inf:
                     self._stuck_at = trio.current_time() + WRITE_S
-                    self._listener.deadlines.set(self, self._stuck_at)
+                    self._listener.deadlines.set(self._alarm, self._stuck_at)
                 self._watch(self._watched | WRITABLE)
                 self._outbox_bytes = len(self._unsent) + sum(map(len, self._outbox))
                 return
@@ -267,7 +265,7 @@ class Connection:
     def _set_deadline(self) -> None:
         if not self._closed:
             when = min(self._protocol.next_deadline() or inf, self._stuck_at, self._handshake_ends)
-            self._listener.deadlines.set(self, when)
+            self._listener.deadlines.set(self._alarm, when)
 
     def _fail(self, error: Exception) -> None:
         logger.error("a connection ended by %s", type(error).__name__)
@@ -275,46 +273,51 @@ class Connection:
 
     # Events
 
-    def _handle(self, events: Iterable[Event], now: float) -> None:
+    def _handle(self, events: list[Event], now: float) -> bool:
+        """Deal with what has happened; whether it was more than requests."""
+        more = False
         for event in events:
-            if type(event) is RequestReceived:
+            if isinstance(event, RequestReceived):
                 self._request(event, now)
                 continue
-            match event:
-                case SessionLive(session):
-                    self._work()
-                    self._listener.went_live(self, session)
-                case SessionEnded(session):
-                    self._listener.ended(session)
-                case ConnectionDropped(why):
-                    DROPPED.labels(why.name).inc()
-                    self._finish()
+            more = True
+            if isinstance(event, SessionLive):
+                self._work()
+                self._listener.went_live(self, event.session)
+            elif isinstance(event, SessionEnded):
+                self._listener.ended(event.session)
+            else:
+                DROPPED.labels(event.why.name).inc()
+                self._finish()
+        return more
 
     def _request(self, event: RequestReceived, now: float) -> None:
         TALLY.requests += 1
-        session, listener = event.session, self._listener
-        reply = partial(self._reply, session, event.counter, now)
+        session, rules = event.session, self._listener.rules
         if event.over_limit:
-            reply(listener.refused(read_envelope(event.plain), session.module, Reason.OVERLOADED))
+            envelope = read_envelope(event.plain)
+            self.answer(event, now, self._intake.refused(envelope, session.module, Reason.OVERLOADED), now)
             return
-        envelope, ask = open_ask(event.plain, session.module, session.access_code_cipher, listener.rules.ring)
+        envelope, ask = open_ask(event.plain, session.module, session.access_code_cipher, rules.ring)
         if isinstance(ask, Reason):
-            reply(listener.refused(envelope, session.module, ask))
+            self.answer(event, now, self._intake.refused(envelope, session.module, ask), now)
             return
-        deadline_s = listener.rules.registry.modules[session.module].deadline_s
-        listener.take(Pending(ask, now + deadline_s, reply, partial(self._silent, session)))
+        deadline_s = rules.registry.modules[session.module].deadline_s
+        self._intake.take(Asked(self, event, ask, now, now + deadline_s), now)
 
-    def _reply(self, session: SwitchSession, counter: int, received: float, answer: bytes) -> None:
+    def answer(self, event: RequestReceived, received: float, answer: bytes, now: float) -> None:
+        """Put the answer to a request into the outbox."""
         try:
-            self._put(self._protocol.respond(session, counter, answer))
+            self._put(self._protocol.respond(event.session, event.counter, answer))
         except Exception as error:  # noqa: BLE001 - who calls is a lane, and answers others too
             self._fail(error)
             return
-        TALLY.answered(result_of(answer), trio.current_time() - received)
+        TALLY.answered(result_of(answer), now - received)
 
-    def _silent(self, session: SwitchSession) -> None:
+    def stay_silent(self, event: RequestReceived) -> None:
+        """A request will never be answered."""
         TALLY.silences += 1
-        self._protocol.stay_silent(session)
+        self._protocol.stay_silent(event.session)
 
     # Directory
 
@@ -334,4 +337,27 @@ class Connection:
 
     def last_name(self, module: int) -> tuple[int, int]:
         """The name with the highest sequence that this process has taken from the module."""
-        return self._listener.last_name(module)
+        return self._intake.last_name(module)
+
+
+class Asked:
+    """A request on its way to its answer, which knows where it came from."""
+
+    def __init__(self, connection: Connection, event: RequestReceived, ask: Ask, received: float, deadline: float):
+        self.ask = ask
+        self.deadline = deadline
+        self.in_doubt = False
+        self._connection = connection
+        self._event = event
+        self._received = received
+
+    def __repr__(self) -> str:
+        return f"<Asked {self.ask!r}>"
+
+    def reply(self, answer: bytes, now: float) -> None:
+        """Answer it, at `now`."""
+        self._connection.answer(self._event, self._received, answer, now)
+
+    def stay_silent(self) -> None:
+        """Give it up."""
+        self._connection.stay_silent(self._event)

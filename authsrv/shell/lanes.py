@@ -13,17 +13,15 @@ What must hold, whatever breaks (laws 1 and 4):
 
 import logging
 import secrets
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from math import ceil
 
 import trio
 
 from authsrv.answer import unrecorded
-from authsrv.ask import Ask
 from authsrv.fold import Fold, answer_all
+from authsrv.shell.intake import Pending, Queue, Queues
 from authsrv.shell.metrics import BATCH_REQUESTS, BATCH_SECONDS, FAULTS
 from authsrv.shell.rules import Rules
 from ledger.batch import Gathered, Writes
@@ -48,67 +46,10 @@ class StaleRules(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class Pending:
-    """A request on its way to its answer; `deadline` by Trio's clock."""
-
-    ask: Ask
-    deadline: float
-    reply: Callable[[bytes], None] = field(repr=False)
-    stay_silent: Callable[[], None] = field(repr=False)
-    in_doubt: bool = False
-
-
-class _Lane:
-    """Where requests gather: a bounded queue for one who takes all that is there, lighter than a channel."""
-
-    def __init__(self, waiting_max: int) -> None:
-        self._waiting: deque[Pending] = deque()
-        self._waiting_max = waiting_max
-        self._filled = trio.Event()
-        self._closed = False
-
-    def put(self, pending: Pending) -> bool:
-        """False where there is no room, or no more is taken."""
-        if self._closed or len(self._waiting) >= self._waiting_max:
-            return False
-        if not self._waiting:
-            self._filled.set()
-        self._waiting.append(pending)
-        return True
-
-    def close(self) -> None:
-        """Take nothing more."""
-        self._closed = True
-        self._filled.set()
-
-    async def take(self, most: int) -> list[Pending]:
-        """At most so many of those that wait, as soon as there is one; none when the lane is closed and empty."""
-        while not self._waiting:
-            if self._closed:
-                return []
-            self._filled = trio.Event()
-            await self._filled.wait()
-        return self.take_now(most)
-
-    def waits(self) -> bool:
-        """Whether somebody does."""
-        return bool(self._waiting)
-
-    def take_now(self, most: int) -> list[Pending]:
-        """At most so many of those that wait; none where nobody does."""
-        if len(self._waiting) <= most:
-            taken = list(self._waiting)
-            self._waiting.clear()
-        else:
-            taken = [self._waiting.popleft() for _ in range(most)]
-        return taken
-
-
-@dataclass(slots=True, eq=False)
 class _Course:
     """A lane at work over one connection; `batch` is what it has in hand, for whom a fault would be."""
 
-    lane: _Lane
+    queue: Queue
     batch: list[Pending]
 
 
@@ -120,32 +61,35 @@ class Lanes:
         self._door = door
         self._rules = rules
         self._batch_max = batch_max
-        self._lanes = [_Lane(ceil(waiting_max / lanes)) for _ in range(lanes)]
+        self.queues = Queues(lanes, waiting_max)
 
     def offer(self, pending: Pending) -> bool:
         """Put a request into its lane; False where that is full or closed."""
-        ask = pending.ask
-        place = int.from_bytes(ask.token[:2]) if ask.token is not None else ask.name.module
-        return self._lanes[place % len(self._lanes)].put(pending)
+        return self.queues.offer(pending)
 
     async def run(self) -> None:
         """Settle what is offered until `close`, then what is left."""
         async with trio.open_nursery() as nursery:
-            for lane in self._lanes:
-                nursery.start_soon(self._serve, lane)
+            for queue in self.queues.each:
+                nursery.start_soon(self._serve, queue)
 
     def close(self) -> None:
         """Take nothing more; `run` returns when all that was taken is settled."""
-        for lane in self._lanes:
-            lane.close()
+        for queue in self.queues.each:
+            queue.close()
 
-    async def _serve(self, lane: _Lane) -> None:
-        while batch := await lane.take(self._batch_max):
-            course = _Course(lane, batch)
-            try:
-                await self._door.run(partial(self._run, course))
-            except Exception as fault:  # noqa: BLE001 - whatever it is, `settle` knows what it means
-                await self.settle(course.batch, fault)
+    async def _serve(self, queue: Queue) -> None:
+        while True:
+            if batch := queue.take(self._batch_max):
+                course = _Course(queue, batch)
+                try:
+                    await self._door.run(partial(self._run, course))
+                except Exception as fault:  # noqa: BLE001 - whatever it is, `settle` knows what it means
+                    await self.settle(course.batch, fault)
+            elif queue.closed:
+                return
+            else:
+                await queue.filled.wait()
 
     async def _run(self, course: _Course, connection: Connection) -> None:
         """Settle batch after batch over one connection, in one crossing, as long as there are any."""
@@ -153,10 +97,10 @@ class Lanes:
             if batch := self._timely(course.batch):
                 course.batch = batch
                 started = trio.current_time()
-                answers = await self._work(batch, course.lane.waits)(connection)
+                answers = await self._work(batch, course.queue.waits)(connection)
                 course.batch = []
                 self._reply(batch, answers, started)
-            course.batch = course.lane.take_now(self._batch_max)
+            course.batch = course.queue.take(self._batch_max)
 
     # Settling
 
@@ -205,10 +149,11 @@ class Lanes:
         return None
 
     def _reply(self, batch: list[Pending], answers: list[bytes], started: float) -> None:
+        now = trio.current_time()
         BATCH_REQUESTS.observe(len(batch))
-        BATCH_SECONDS.observe(trio.current_time() - started)
+        BATCH_SECONDS.observe(now - started)
         for pending, answer in zip(batch, answers, strict=True):
-            pending.reply(answer)
+            pending.reply(answer, now)
 
     def _work(
         self, batch: Sequence[Pending], more: Callable[[], bool] = lambda: False
@@ -248,11 +193,11 @@ class Lanes:
 
     def _refuse(self, batch: list[Pending], reason: Reason) -> list[Pending]:
         """Tell each request that this copy did nothing; those in doubt cannot be told and are given back."""
-        registry = self._rules.registry
+        registry, now = self._rules.registry, trio.current_time()
         for pending in batch:
             if not pending.in_doubt:
                 envelope = pending.ask.envelope
-                pending.reply(unrecorded(envelope, registry.issuer, registry.modules[envelope.module], reason))
+                pending.reply(unrecorded(envelope, registry.issuer, registry.modules[envelope.module], reason), now)
         return [pending for pending in batch if pending.in_doubt]
 
     def _note(self, fault: Exception, batch: list[Pending]) -> None:

@@ -17,18 +17,15 @@ from typing import Final
 
 import trio
 
-from authsrv.answer import unrecorded
 from authsrv.shell.connection import Connection
 from authsrv.shell.deadlines import Deadlines
-from authsrv.shell.lanes import Lanes, Pending
+from authsrv.shell.intake import Intake
+from authsrv.shell.lanes import Lanes
 from authsrv.shell.metrics import CONNECTIONS, SESSIONS, SIGN_ONS
 from authsrv.shell.poll import Poll
-from authsrv.shell.reads import READ_COMMANDS, Reads
+from authsrv.shell.reads import Reads
 from authsrv.shell.rules import Rules
 from authsrv.shell.sockets import prepare
-from ledger.names import Name
-from protocol.messages import Envelope, date_number
-from protocol.numbers import Reason
 from protocol.switch import Limits, SwitchSession
 
 logger = logging.getLogger(__name__)
@@ -57,13 +54,10 @@ class Listener:
         self.newcomers = Poll(NEWCOMERS_SWEEP_S)
         self.working = Poll()
         self.deadlines = Deadlines()
-        self.draining = False
-        self._lanes = lanes
-        self._reads = reads
+        self.intake = Intake(rules, lanes.queues, reads)
         self._caps = caps
         self._connections: set[Connection] = set()
         self._live: dict[int, tuple[Connection, SwitchSession]] = {}
-        self._last: dict[int, Name] = {}
         self._to_flush: list[Connection] = []
         self._filled = trio.Event()
         self._parted = trio.Event()  # set when a connection has ended
@@ -123,6 +117,10 @@ class Listener:
 
     # What a connection asks of the whole
 
+    def drain(self) -> None:
+        """Take no more requests and open no more sessions."""
+        self.intake.draining = True
+
     def flush_soon(self, connection: Connection) -> None:
         """Have it flushed when all who run in this turn of the loop have put their answers."""
         self._to_flush.append(connection)
@@ -146,12 +144,7 @@ class Listener:
 
     def may_open(self, module: int) -> bool:
         """Whether one more session of this module fits into this process; one that replaces another always does."""
-        return (module in self._live or len(self._live) < self._caps.sessions) and not self.draining
-
-    def last_name(self, module: int) -> tuple[int, int]:
-        """The name with the highest sequence that this process has taken from the module, as the wire spells it."""
-        last = self._last.get(module)
-        return (date_number(last.date), last.sequence) if last is not None else (0, 0)
+        return (module in self._live or len(self._live) < self._caps.sessions) and not self.intake.draining
 
     def went_live(self, connection: Connection, session: SwitchSession) -> None:
         """Let the module's new session displace its older one, wherever that is."""
@@ -168,24 +161,6 @@ class Listener:
         if current is not None and current[1] is session:
             del self._live[session.module]
             SESSIONS.set(len(self._live))
-
-    def take(self, pending: Pending) -> None:
-        """Put a request where it is answered, or answer at once that there is no room."""
-        ask = pending.ask
-        name = ask.name
-        line = self._reads if ask.envelope.command in READ_COMMANDS else self._lanes
-        if self.draining or not line.offer(pending):
-            reason = Reason.DRAINING if self.draining else Reason.OVERLOADED
-            pending.reply(self.refused(ask.envelope, name.module, reason))
-        elif line is self._lanes:
-            last = self._last.get(name.module)
-            if last is None or name.sequence > last.sequence:
-                self._last[name.module] = name
-
-    def refused(self, envelope: Envelope, module: int, reason: Reason) -> bytes:
-        """An answer that leaves no record."""
-        registry = self.rules.registry
-        return unrecorded(envelope, registry.issuer, registry.modules[module], reason)
 
     def revoke(self) -> None:
         """End the sessions of modules that the rules have revoked, whatever state they are in."""

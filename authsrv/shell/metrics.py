@@ -1,12 +1,12 @@
 """What a monitor reads of a switch. No label and no value tells of a card, a code or an amount (law 6)."""
 
-from bisect import bisect_left
 from collections.abc import Iterator
-from typing import Final
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from authsrv.shell.tally import BOUNDS, TALLY
 
 CONNECTIONS = Gauge("authsrv_connections", "Open connections")
 SESSIONS = Gauge("authsrv_sessions", "Live sessions")
@@ -22,49 +22,30 @@ BATCH_SECONDS = Histogram(
 )  # fmt: skip
 
 
-class Tally(Collector):
-    """What is counted for each request: plain numbers, made into metrics when a monitor asks.
-
-    The library's own counters take a lock for every count, which is too much for every request.
-    """
-
-    BOUNDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.silences = 0
-        self._answers = [0] * 100
-        self._within = [0] * (len(self.BOUNDS) + 1)
-        self._seconds = 0.0
-
-    def answered(self, result: int, seconds: float) -> None:
-        """Count an answer by its result, and how long it took."""
-        self._answers[result] += 1
-        self._within[bisect_left(self.BOUNDS, seconds)] += 1
-        self._seconds += seconds
+class Tallied(Collector):
+    """The counts of every request, made into metrics when a monitor asks."""
 
     def collect(self) -> Iterator[Metric]:
         """What a monitor reads."""
-        yield CounterMetricFamily("authsrv_requests", "Requests that were opened", value=self.requests)
+        yield CounterMetricFamily("authsrv_requests", "Requests that were opened", value=TALLY.requests)
         yield CounterMetricFamily(
-            "authsrv_silences", "Requests in doubt at their deadline, left without an answer", value=self.silences
+            "authsrv_silences", "Requests in doubt at their deadline, left without an answer", value=TALLY.silences
         )
         answers = CounterMetricFamily("authsrv_answers", "Answers by result", labels=("result",))
-        for result, number in enumerate(self._answers):
+        for result, number in enumerate(TALLY.answers):
             if number:
                 answers.add_metric((str(result),), number)
         yield answers
         total, buckets = 0, []
-        for bound, number in zip((*map(str, self.BOUNDS), "+Inf"), self._within, strict=True):
+        for bound, number in zip((*map(str, BOUNDS), "+Inf"), TALLY.within, strict=True):
             total += number
             buckets.append((bound, total))
         yield HistogramMetricFamily(
             "authsrv_answer_seconds",
             "From a request's last byte to its answer's first",
             buckets=buckets,
-            sum_value=self._seconds,
+            sum_value=TALLY.seconds,
         )
 
 
-TALLY: Final = Tally()
-REGISTRY.register(TALLY)
+REGISTRY.register(Tallied())

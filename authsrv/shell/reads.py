@@ -9,7 +9,7 @@ import logging
 import trio
 
 from authsrv.answer import echo, page, unrecorded
-from authsrv.shell.lanes import Pending
+from authsrv.shell.intake import Pending
 from authsrv.shell.rules import Rules
 from ledger.faults import LedgerFault
 from ledger.names import Name, read_authorization_number
@@ -21,7 +21,6 @@ from protocol.numbers import Command, Reason
 logger = logging.getLogger(__name__)
 
 READERS = 2
-READ_COMMANDS = frozenset((Command.ECHO, Command.PAGE))
 
 
 class Reads:
@@ -60,7 +59,7 @@ class Reads:
             except Exception as fault:  # noqa: BLE001 - one request must not end the line of all
                 logger.error("a read failed: %s", type(fault).__name__)  # noqa: TRY400 - no locals in a trace
                 answer = self._refused(pending, Reason.BAD_REQUEST)
-            pending.reply(answer)
+            pending.reply(answer, trio.current_time())
 
     async def _answer(self, pending: Pending) -> bytes:
         ask = pending.ask

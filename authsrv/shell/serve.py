@@ -147,7 +147,7 @@ class _Process:
 
     async def _drain(self) -> None:
         logger.info("draining")
-        self._listener.draining = True
+        self._listener.drain()
         self._lanes.close()
         self._reads.close()
         settled = False

@@ -13,10 +13,10 @@ import pytest
 import trio
 from back_office import active_card, recorded, snapshot
 from faulty_door import LOST_AFTER, LOST_BEFORE, FaultyDoor, through
-from shop import CODE, CODED
+from shop import CODE, CODED, Waiting
 
 from authsrv.shell import lanes
-from authsrv.shell.lanes import Lanes, Pending
+from authsrv.shell.lanes import Lanes
 from ledger.faults import BadRow, Conflict, InDoubt, LedgerFault, NameTaken, Unavailable
 from ledger.shell import store
 from protocol.messages import Response
@@ -132,9 +132,9 @@ class TestSettle:
                 mock_clock.jump(10)
                 return await super().run(work)
 
-        def pending(ask: Ask, deadline_s: float) -> Pending:
+        def pending(ask: Ask, deadline_s: float) -> Waiting:
             deadline = trio.current_time() + deadline_s
-            return Pending(ask, deadline, lambda answer: told.__setitem__(ask.name, answer), lambda: None)
+            return Waiting(ask, deadline, lambda answer: told.__setitem__(ask.name, answer))
 
         door = Slow(shop)
         await through(shop, door).lanes.settle([pending(late, 5), pending(timely, 60)])
@@ -287,7 +287,5 @@ class TestLanes:
             assert secret not in shown
 
 
-def pending(ask: Ask, answers: list[int]) -> Pending:
-    return Pending(
-        ask, trio.current_time() + 15, lambda answer: answers.append(Response.decode(answer).result), lambda: None
-    )
+def pending(ask: Ask, answers: list[int]) -> Waiting:
+    return Waiting(ask, trio.current_time() + 15, lambda answer: answers.append(Response.decode(answer).result))

@@ -18,7 +18,7 @@ from shop import BARE, CODE, CODED, DESK, OTHER, TILLS, Shop, name_of
 from wire_client import Caller, ConnectionEndedError, WireClient, connect
 
 from authsrv.shell import lanes, reads
-from authsrv.shell.listener import Caps
+from authsrv.shell.listener import Caps, Listener
 from protocol import signon
 from protocol.codec import Codec
 from protocol.frame import HEADER_BYTES, SESSION, close, header
@@ -26,7 +26,7 @@ from protocol.layout import FRAME_BYTES, HEADER, HELLO, REQUEST_BYTES, request
 from protocol.messages import Response, date_number
 from protocol.module import ModuleConnection, SessionClosed
 from protocol.numbers import VERSION, Command, Flag, FrameType, Reason, Result, Suite
-from protocol.switch import Limits, SwitchConnection
+from protocol.switch import Limits, SwitchSession
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from relay import Relay
     from trio.testing import MockClock
 
+    from authsrv.shell.connection import Connection
     from protocol.signon import ModuleIdentity
 
     Start = Callable[..., Awaitable[Switch]]
@@ -806,21 +807,33 @@ async def test_page_gives_a_recorded_page_to_whom_it_belongs(switch: Switch) -> 
 # Faults of ours
 
 
-@pytest.mark.parametrize("where", ["receive", "respond", "data_to_send"])
+def _fail_at_once(_: SwitchSession) -> None:
+    raise RuntimeError("forced")
+
+
+def _fail_when_it_receives(session: SwitchSession) -> None:
+    object.__setattr__(session.terms, "frames_max", None)
+
+
+def _fail_when_it_responds(session: SwitchSession) -> None:
+    session.sealer.counter = -1
+
+
+@pytest.mark.parametrize("spoil", [_fail_at_once, _fail_when_it_receives, _fail_when_it_responds])
 async def test_an_exception_ends_the_connection_that_raised_it_alone(
-    switch: Switch, monkeypatch: pytest.MonkeyPatch, where: str
+    switch: Switch, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[SwitchSession], None]
 ) -> None:
     """Wherever it comes from, neighbours with sessions go on, and new ones come."""
-    real = getattr(SwitchConnection, where)
+    real = Listener.went_live
 
-    def failing(self: SwitchConnection, *arguments: Any) -> Any:
-        if any(session.module == TILLS[2] and session.live for session in self.sessions):
-            raise RuntimeError("forced")
-        return real(self, *arguments)
+    def spoiled(self: Listener, connection: Connection, session: SwitchSession) -> None:
+        if session.module == TILLS[2]:
+            spoil(session)
+        real(self, connection, session)
 
     async with switch.caller(TILLS[1]) as neighbour, connect(switch.address) as wire:
+        monkeypatch.setattr(Listener, "went_live", spoiled)
         caller = await wire.sign_on(switch.shop, switch.shop.identities[TILLS[2]])
-        monkeypatch.setattr(SwitchConnection, where, failing)
         await caller.post(await caller.till.request(Command.SALE, card=OTHER, amount=SOLD))
         with suppress(ConnectionEndedError, trio.BrokenResourceError):
             for _ in range(3):

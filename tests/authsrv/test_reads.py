@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from back_office import active_card, snapshot
-from shop import DESK, name_of
+from shop import DESK, Waiting, name_of
 
-from authsrv.shell.lanes import Pending
 from authsrv.shell.reads import Reads
 from ledger.faults import Unavailable
 from ledger.names import Name
@@ -36,7 +35,7 @@ async def read(
     """The answer to one request in the line of reads."""
     reads, answers = Reads(door or shop.door, shop.rules, waiting_max=4), list[bytes]()
     ask = till.opened(await till.request(command, **fields))
-    assert reads.offer(Pending(ask, trio.current_time() + deadline_s, answers.append, lambda: None))
+    assert reads.offer(Waiting(ask, trio.current_time() + deadline_s, answers.append))
     reads.close()
     await reads.run()
     [answer] = answers
@@ -109,7 +108,7 @@ async def test_a_full_line_takes_no_more(shop: Shop) -> None:
     """With as many waiting as it holds the next is not taken; closed, none is."""
     till, reads, answers = shop.till(), Reads(shop.door, shop.rules, waiting_max=2), list[bytes]()
     ask = till.opened(await till.request(Command.ECHO))
-    pending = Pending(ask, trio.current_time() + 15, answers.append, lambda: None)
+    pending = Waiting(ask, trio.current_time() + 15, answers.append)
     assert [reads.offer(pending) for _ in range(3)] == [True, True, False]
     reads.close()
     assert not reads.offer(pending)

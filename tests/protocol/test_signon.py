@@ -4,6 +4,7 @@ import pytest
 
 from protocol import signon
 from protocol.crypto import ForgeryError, x25519_public
+from protocol.frame import nonce
 from protocol.numbers import Suite
 from protocol.signon import ModuleIdentity, RootKey, Terms
 
@@ -104,9 +105,9 @@ def test_unused_bytes_of_the_terms_are_checked() -> None:
     """A WELCOME whose eight unused bytes are not zero is refused, though its tag is right."""
     frame, keys = a_welcome(Suite.SHARED_KEY)
     clear = frame[:68]
-    cipher, nonce = signon.Gcm(keys.to_module), signon.nonce(keys.iv_to_module, 0)
-    plain = cipher.open(nonce, frame[68:], clear)
-    forged = clear + cipher.seal(nonce, plain[:-1] + b"\x01", clear)
+    cipher, first = signon.Gcm(keys.to_module), nonce(keys.iv_to_module, 0)
+    plain = cipher.open(first, frame[68:], clear)
+    forged = clear + cipher.seal(first, plain[:-1] + b"\x01", clear)
     with pytest.raises(ForgeryError):
         signon.open_welcome(a_hello(Suite.SHARED_KEY), forged, identity(Suite.SHARED_KEY).root, None)
 
@@ -126,8 +127,8 @@ def test_a_share_belongs_to_suite_2() -> None:
 def test_nonce() -> None:
     """The counter changes the nonce's last eight bytes alone."""
     iv = bytes.fromhex("0102030405060708090a0b0c")
-    assert signon.nonce(iv, 0) == iv
-    assert signon.nonce(iv, 0x0100000000000001).hex() == "0102030404060708090a0b0d"
+    assert nonce(iv, 0) == iv
+    assert nonce(iv, 0x0100000000000001).hex() == "0102030404060708090a0b0d"
 
 
 def test_kit() -> None:

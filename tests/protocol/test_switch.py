@@ -38,7 +38,11 @@ def test_sign_on(pair: Any, who: ModuleIdentity, directory: Any) -> None:
     (held,) = pair.switch.sessions
     assert (held.module, held.generation, held.suite, held.live) == (1001, 1, who.suite, False)
     _, frame = pair.module.request(session, bytes(320), pair.now)
-    assert pair.to_switch(frame) == [SessionLive(held), RequestReceived(held, 0, bytes(320), over_limit=False)]
+    live, received = pair.to_switch(frame)
+    assert live == SessionLive(held)
+    assert isinstance(received, RequestReceived)
+    assert (received.session, received.counter, received.plain) == (held, 0, bytes(320))
+    assert not received.over_limit
     assert held.live
     assert held.access_code_key == session.access_code_key
 
