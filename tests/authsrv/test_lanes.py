@@ -238,6 +238,20 @@ class TestLanes:
         assert await recorded(shop) == count + 11
         await shop.check_books()
 
+    async def test_who_waited_too_long_in_a_lane_is_not_decided(self, shop: Shop) -> None:
+        """Of two batches that wait, the late requests get 91 and no record, the others are decided."""
+        asks, count = await sales(shop, 8), await recorded(shop)
+        lanes, answers = through(shop, shop.door, batch_max=4).lanes, list[int]()
+        for place, ask in enumerate(asks):
+            offered = pending(ask, answers)
+            if place in (1, 4, 5, 6, 7):
+                offered.deadline = trio.current_time()
+            assert lanes.offer(offered)
+        lanes.close()
+        await lanes.run()
+        assert sorted(answers) == [Result.APPROVED] * 3 + [Result.UNAVAILABLE] * 5
+        assert await recorded(shop) == count + 3
+
     @pytest.mark.parametrize("happened", [True, False])
     async def test_doubt_in_a_later_batch_is_that_batchs(
         self, shop: Shop, monkeypatch: pytest.MonkeyPatch, happened: bool
