@@ -8,36 +8,66 @@ The repr shows none of the card, the amounts and the names: a receipt that fails
 """
 
 import datetime as dt
-from typing import NamedTuple
+from typing import Final
 
 
-class ReceiptFacts(NamedTuple):
-    """All that can stand on a receipt; amounts are minor units of `currency`, date and time the issuer's local ones."""
+class ReceiptFacts:
+    """All that can stand on a receipt; amounts are minor units of `currency`, date and time the issuer's local ones.
 
-    merchant: str
-    branch: str
-    module: int
-    date: dt.date
-    time: dt.time
-    command: str  # "sale", "reverse": the name of the command in lower case
-    result: int
-    reason: int
-    currency: str  # ISO 4217, three letters
-    exponent: int  # how many digits of an amount are minor units
-    programme: str = ""
-    card: str = ""  # the whole number may come in; only the last four digits leave
-    keyed: bool = False  # the card's number was typed, not read
-    requested: int | None = None
-    approved: int | None = None
-    still_due: int | None = None
-    balance: int | None = None
-    available: int | None = None  # printed where it differs from the balance
-    owed: int | None = None  # printed where it is not zero
-    valid_until: dt.date | None = None  # valid through the end of this day
-    authorization: str = ""
-    original: str | None = None  # the authorization number that was reversed or refunded
-    cashier: int = 0  # 0: not said
-    till_receipt: str = ""
+    A plain class, because one is made for every answer: compiled, it is made and read without a look-up.
+    """
+
+    def __init__(
+        self,
+        merchant: str,
+        branch: str,
+        module: int,
+        date: dt.date,
+        time: dt.time,
+        command: str,
+        result: int,
+        reason: int,
+        currency: str,
+        exponent: int,
+        programme: str = "",
+        card: str = "",
+        keyed: bool = False,
+        requested: int | None = None,
+        approved: int | None = None,
+        still_due: int | None = None,
+        balance: int | None = None,
+        available: int | None = None,
+        owed: int | None = None,
+        valid_until: dt.date | None = None,
+        authorization: str = "",
+        original: str | None = None,
+        cashier: int = 0,
+        till_receipt: str = "",
+    ):
+        self.merchant: Final = merchant
+        self.branch: Final = branch
+        self.module: Final = module
+        self.date: Final = date
+        self.time: Final = time
+        self.command: Final = command  # "sale", "reverse": the name of the command in lower case
+        self.result: Final = result
+        self.reason: Final = reason
+        self.currency: Final = currency  # ISO 4217, three letters
+        self.exponent: Final = exponent  # how many digits of an amount are minor units
+        self.programme: Final = programme
+        self.card: Final = card  # the whole number may come in; only the last four digits leave
+        self.keyed: Final = keyed  # the card's number was typed, not read
+        self.requested: Final = requested
+        self.approved: Final = approved
+        self.still_due: Final = still_due
+        self.balance: Final = balance
+        self.available: Final = available  # printed where it differs from the balance
+        self.owed: Final = owed  # printed where it is not zero
+        self.valid_until: Final = valid_until  # valid through the end of this day
+        self.authorization: Final = authorization
+        self.original: Final = original  # the authorization number that was reversed or refunded
+        self.cashier: Final = cashier  # 0: not said
+        self.till_receipt: Final = till_receipt
 
     def __repr__(self) -> str:
         return f"<ReceiptFacts {self.command} of {self.module}: {self.result:02}/{self.reason}>"

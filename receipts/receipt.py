@@ -2,35 +2,34 @@
 
 Every answer of the switch carries one, so a receipt is not interpreted but assembled. For each language, width and code
 page the template is turned once into sections, with a rule between two that say something: never first, last or twice.
-A section is a list of steps; a step gives the bytes of one line of the template, none where its value is "".
+A section is a list of steps; a step gives the bytes of one line of the template or of some that belong together, none
+where there is nothing to say.
 
-Steps write in the printer's code page, where a sign is a byte: to encode a whole receipt into a page other than ASCII
-costs more than to make it. Labels are encoded once; what is written each time is digits and ASCII letters mostly.
+A receipt is put together as a `str` whose signs are the bytes of the printer's code page, where a sign is a byte: to
+join and pad such is quicker than bytes are, and to make bytes of it at the end is a copy. Labels are turned once; what
+is written each time is digits and ASCII letters mostly.
 
-Most of a receipt is the same for all that one module prints in one second: who and where, what happened, under which
-programme. Neighbouring steps of such values are joined into one that keeps its bytes by those values, within a bound;
-only the card, the numbers and the amounts are written each time.
+Much of a receipt is the same for many: who and where, the second, what happened, under which programme. Neighbouring
+lines of such values are kept by what they follow from, within a bound; only the card, the numbers and the amounts are
+written each time.
 """
 
 from collections.abc import Callable, Iterable
 from functools import cache
 from itertools import groupby
-from operator import attrgetter
+from typing import Final
 
 from receipts.catalogue import catalogue
 from receipts.code_pages import codec, encode, transliterate
 from receipts.facts import ReceiptFacts
 from receipts.layout import centred, pair, wrap
 from receipts.template import Line, Outcome, Style, template
-from receipts.wording import SHARED, Wording
+from receipts.wording import SHARED, WRITTEN, Wording, shared_keys
 
-WIDTHS = (32, 42, 44, 48)
+WIDTHS: Final = (32, 42, 44, 48)
 
-_SHARED_KEPT = 4096  # by each joined step: modules at work in one second, times what they do
-
-_Value = Callable[[ReceiptFacts], str]
-_Step = Callable[[ReceiptFacts], bytes]
-_Section = tuple[_Step, ...]
+_SHARED_KEPT: Final = 4096  # of each group of shared lines: modules, places, what can happen
+_AS_BYTES: Final = "latin-1"  # each sign one byte of the same number
 
 
 def render(facts: ReceiptFacts, language: str = "en", columns: int = 42, code_page: int = 0) -> tuple[str, ...]:
@@ -55,9 +54,11 @@ def render(facts: ReceiptFacts, language: str = "en", columns: int = 42, code_pa
 
 def printed(facts: ReceiptFacts, language: str, columns: int, code_page: int) -> bytes:
     """The same as the printer's bytes, a line feed after each line."""
-    sections = _sections(language, columns, code_page)[template().outcome(facts.result)]
-    written = [b"".join([step(facts) for step in section]) for section in sections]
-    return _rule(columns).join([lines for lines in written if lines])
+    wanted = (language, columns, code_page, facts.result)
+    form = _FORMS.get(wanted)
+    if form is None:
+        form = _FORMS[wanted] = _form(language, columns, code_page, template().outcome(facts.result))
+    return form.filled(facts).encode(_AS_BYTES)
 
 
 def copied(text: bytes, language: str, columns: int, code_page: int) -> bytes:
@@ -79,77 +80,134 @@ def _copy_mark(language: str, columns: int, code_page: int) -> bytes:
     return encode(centred(mark, columns), code_page)
 
 
-@cache
-def _rule(columns: int) -> bytes:
-    return b"-" * columns + b"\n"
+class _Step:
+    """Some lines of a receipt, ready to be written."""
+
+    def written(self, facts: ReceiptFacts, values: list[str], keys: tuple[object, ...]) -> str:
+        """The lines, a line feed after each; "" where there is nothing to say."""
+        raise NotImplementedError
 
 
-@cache
-def _sections(language: str, columns: int, code_page: int) -> dict[Outcome, tuple[_Section, ...]]:
-    if columns not in WIDTHS:
-        raise ValueError(f"no receipt is {columns} columns wide; known are {', '.join(map(str, WIDTHS))}")
-    wording = Wording(catalogue(language), code_page)
-    return {
-        outcome: tuple(
-            tuple(_steps(section, wording, columns, code_page))
-            for is_rule, section in groupby(lines, lambda line: line.style is Style.RULE)
-            if not is_rule
-        )
-        for outcome, lines in template().receipts.items()
-    }
+class _Form:
+    """A receipt of one outcome, in one language, for one paper: sections of steps, with a rule between two."""
+
+    def __init__(self, wording: Wording, columns: int, sections: list[list[_Step]]) -> None:
+        self._wording = wording
+        self._rule = "-" * columns + "\n"
+        self._sections = sections
+
+    def filled(self, facts: ReceiptFacts) -> str:
+        """The whole receipt."""
+        values, keys = self._wording.written(facts), shared_keys(facts)
+        lines: list[str] = []
+        for section in self._sections:
+            before = len(lines)
+            if before:
+                lines.append(self._rule)
+            ruled = len(lines)
+            for step in section:
+                written = step.written(facts, values, keys)
+                if written:
+                    lines.append(written)
+            if len(lines) == ruled > before:
+                lines.pop()
+        return "".join(lines)
 
 
-def _steps(lines: Iterable[Line], wording: Wording, columns: int, code_page: int) -> Iterable[_Step]:
-    for shared, neighbours in groupby(lines, lambda line: line.value in SHARED):
-        steps = [(line, _step(line, wording, columns, code_page)) for line in neighbours]
-        if shared:
-            read = {name: None for line, _ in steps for name in SHARED[line.value]}  # each once, in order
-            yield _kept([step for _, step in steps], tuple(read))
-        else:
-            yield from (step for _, step in steps)
+class _Shared(_Step):
+    """Neighbouring lines that follow from the same few facts, kept by those."""
 
+    def __init__(self, key: int, lines: list[Callable[[ReceiptFacts], str]]) -> None:
+        self._key = key
+        self._lines = lines
+        self._kept: dict[object, str] = {}
 
-def _kept(steps: list[_Step], read: tuple[str, ...]) -> _Step:
-    """One step for all these, whose bytes follow from the facts named in `read` alone."""
-    key: Callable[[ReceiptFacts], object] = attrgetter(*read)  # one value, or a tuple of several
-    kept: dict[object, bytes] = {}
-
-    def step(facts: ReceiptFacts) -> bytes:
-        values = key(facts)
-        written = kept.get(values)
+    def written(self, facts: ReceiptFacts, values: list[str], keys: tuple[object, ...]) -> str:  # noqa: ARG002
+        """What is kept, or is from now on."""
+        key = keys[self._key]
+        written = self._kept.get(key)
         if written is None:
-            if len(kept) >= _SHARED_KEPT:
-                kept.clear()
-            written = kept[values] = b"".join([step(facts) for step in steps])
+            if len(self._kept) >= _SHARED_KEPT:
+                self._kept.clear()
+            written = self._kept[key] = "".join([line(facts) for line in self._lines])
         return written
 
-    return step
+
+class _Pair(_Step):
+    """A label left, and right of it a value that is written each time."""
+
+    def __init__(self, label: str, value: int, columns: int, code_page: int) -> None:
+        self._label = label
+        self._left = _as_bytes(label.encode(codec(code_page)))
+        self._room = columns - len(label)
+        self._value = value
+        self._columns = columns
+        self._code_page = code_page
+
+    def written(self, facts: ReceiptFacts, values: list[str], keys: tuple[object, ...]) -> str:  # noqa: ARG002
+        """One line as a rule, none where the value is ""."""
+        return self.line(values[self._value])
+
+    def line(self, text: str) -> str:
+        """The label with this value."""
+        if not text:
+            return ""
+        if len(text) < self._room and text.isascii():
+            return self._left + text.rjust(self._room) + "\n"
+        return _as_bytes(encode(pair(self._label, text, self._columns), self._code_page))
 
 
-def _step(line: Line, wording: Wording, columns: int, code_page: int) -> _Step:
-    value = wording.values[line.value]
+_FORMS: Final[dict[tuple[str, int, int, int], _Form]] = {}
+"""By language, columns, code page and result: all closed sets."""
+
+
+@cache
+def _form(language: str, columns: int, code_page: int, outcome: Outcome) -> _Form:
+    if columns not in WIDTHS:
+        raise ValueError(f"no receipt is {columns} columns wide; known are {', '.join(map(str, WIDTHS))}")
+    wording = _wording(language, code_page)
+    sections = [
+        _steps(section, wording, columns, code_page)
+        for is_rule, section in groupby(template().receipts[outcome], lambda line: line.style is Style.RULE)
+        if not is_rule
+    ]
+    return _Form(wording, columns, sections)
+
+
+@cache
+def _wording(language: str, code_page: int) -> Wording:
+    return Wording(catalogue(language), code_page)
+
+
+def _steps(section: Iterable[Line], wording: Wording, columns: int, code_page: int) -> list[_Step]:
+    steps: list[_Step] = []
+    for key, lines in groupby(section, lambda line: SHARED.get(line.value)):
+        if key is not None:
+            steps.append(_Shared(key, [_shared_line(line, wording, columns, code_page) for line in lines]))
+        else:
+            steps += [_pair(line, wording, WRITTEN.index(line.value), columns, code_page) for line in lines]
+    return steps
+
+
+def _shared_line(line: Line, wording: Wording, columns: int, code_page: int) -> Callable[[ReceiptFacts], str]:
+    value = wording.shared[line.value]
     match line.style:
         case Style.CENTRED:
-            return lambda facts: encode(centred(value(facts), columns), code_page)
+            return lambda facts: _as_bytes(encode(centred(value(facts), columns), code_page))
         case Style.TEXT:
-            return lambda facts: encode(wrap(value(facts), columns), code_page)
+            return lambda facts: _as_bytes(encode(wrap(value(facts), columns), code_page))
         case Style.PAIR:
-            return _pair(wording.label(line.label), value, columns, code_page)
+            beside = _pair(line, wording, 0, columns, code_page)
+            return lambda facts: beside.line(value(facts))
         case Style.RULE:
             raise ValueError("a rule stands between sections, not in one")
 
 
-def _pair(label: str, value: _Value, columns: int, code_page: int) -> _Step:
-    room = columns - len(label)
-    left = label.encode(codec(code_page)).replace(b"%", b"%%")
-    form = left + b"%%%db\n" % max(room, 0)  # the label, and a blank to the right edge
+def _pair(line: Line, wording: Wording, value: int, columns: int, code_page: int) -> _Pair:
+    if line.style is not Style.PAIR:
+        raise ValueError(f"{line.value} stands beside a label only")
+    return _Pair(wording.label(line.label), value, columns, code_page)
 
-    def step(facts: ReceiptFacts) -> bytes:
-        text = value(facts)
-        if not text:
-            return b""
-        if len(text) < room and text.isascii():
-            return form % text.encode("ascii")
-        return encode(pair(label, text, columns), code_page)
 
-    return step
+def _as_bytes(encoded: bytes) -> str:
+    return encoded.decode(_AS_BYTES)

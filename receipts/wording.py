@@ -21,27 +21,49 @@ from receipts.code_pages import transliterate
 from receipts.facts import ReceiptFacts
 from receipts.template import template
 
-# Values that all receipts of a module in one second have in common, with the facts that they follow from.
-SHARED: Final[Mapping[str, tuple[str, ...]]] = {
-    "merchant": ("merchant",),
-    "branch": ("branch",),
-    "module": ("module",),
-    "moment": ("date", "time"),
-    "command": ("command",),
-    "outcome": ("result",),
-    "note": ("result", "reason"),
-    "code": ("result", "reason"),
-    "programme": ("programme",),
+# Values that many receipts have in common, each with the place in `shared_keys` of what it follows from.
+_PLACE, _MOMENT, _MODULE, _HAPPENED, _PROGRAMME, _VALID_UNTIL = range(6)
+SHARED: Final[Mapping[str, int]] = {
+    "merchant": _PLACE,
+    "branch": _PLACE,
+    "moment": _MOMENT,
+    "module": _MODULE,
+    "command": _HAPPENED,
+    "outcome": _HAPPENED,
+    "note": _HAPPENED,
+    "code": _HAPPENED,
+    "programme": _PROGRAMME,
+    "valid_until": _VALID_UNTIL,
 }
 
-_SHOWN_DIGITS = 4
-_NAMES_KEPT = 4096
-_DAYS_KEPT = 128
-_SECONDS_KEPT = 1024
+WRITTEN: Final = (
+    "cashier", "till_receipt", "card", "keyed", "requested", "approved", "still_due", "authorization", "original",
+    "balance", "available", "owed",
+)  # fmt: skip
+"""Values that are written for each receipt, in the order of `Wording.written`."""
+
+_SHOWN_DIGITS: Final = 4
+_NAMES_KEPT: Final = 4096
+_DAYS_KEPT: Final = 128
+_SECONDS_KEPT: Final = 1024
+_GROUPED_FROM: Final = 1000
+_TABLED_EXPONENT_MAX: Final = 3
+
+
+def shared_keys(facts: ReceiptFacts) -> tuple[object, ...]:
+    """What the shared values of a receipt follow from, in the order that `SHARED` counts."""
+    return (
+        (facts.merchant, facts.branch),
+        (facts.date, facts.time),
+        facts.module,
+        (facts.command, facts.result, facts.reason),
+        facts.programme,
+        facts.valid_until,
+    )
 
 
 class Wording:
-    """Writes values of receipts in one language and code page; `values` has a writer for each value of a template."""
+    """Writes values of receipts in one language and code page."""
 
     def __init__(self, words: Catalogue, code_page: int) -> None:
         def written(context: str, name: str) -> str:
@@ -72,60 +94,81 @@ class Wording:
             found = words.find("reason", str(reason)) or words.find("result", f"{result:02}")
             return transliterate(found, code_page)
 
-        keyed_mark = written("mark", "keyed")
-        money = _money(
-            transliterate(get_decimal_symbol(words.locale), code_page),
-            transliterate(get_group_symbol(words.locale), code_page),
-        )
-
+        self._code_page = code_page
         self._written = written
-        self.values: dict[str, Callable[[ReceiptFacts], str]] = {
+        self._keyed_mark = written("mark", "keyed")
+        self._decimal = transliterate(get_decimal_symbol(words.locale), code_page)
+        self._group = transliterate(get_group_symbol(words.locale), code_page)
+        self._money: dict[tuple[str, int], _Money] = {}
+        self.shared: Mapping[str, Callable[[ReceiptFacts], str]] = {
             "merchant": lambda facts: name(facts.merchant),
             "branch": lambda facts: name(facts.branch),
-            "module": lambda facts: str(facts.module),
             "moment": lambda facts: f"{date(facts.date)} {time(facts.time)}",
+            "module": lambda facts: str(facts.module),
             "command": lambda facts: command(facts.command),
             "outcome": lambda facts: outcome(facts.result),
             "note": lambda facts: note(facts.result, facts.reason),
             "code": lambda facts: f"{facts.result:02}-{facts.reason:04}",
             "programme": lambda facts: name(facts.programme),
-            "card": lambda facts: mask(facts.card),
-            "keyed": lambda facts: keyed_mark if facts.keyed else "",
-            "requested": lambda facts: money(facts.requested, facts),
-            "approved": lambda facts: money(facts.approved, facts),
-            "still_due": lambda facts: money(facts.still_due, facts),
-            "balance": lambda facts: money(facts.balance, facts),
-            "available": lambda facts: "" if facts.available == facts.balance else money(facts.available, facts),
-            "owed": lambda facts: money(facts.owed or None, facts),
             "valid_until": lambda facts: date(facts.valid_until) if facts.valid_until else "",
-            "authorization": lambda facts: transliterate(facts.authorization, code_page),
-            "original": lambda facts: transliterate(facts.original, code_page) if facts.original else "",
-            "cashier": lambda facts: str(facts.cashier) if facts.cashier else "",
-            "till_receipt": lambda facts: transliterate(facts.till_receipt, code_page) if facts.till_receipt else "",
         }
 
     def label(self, name: str) -> str:
         """Give what stands left of a value."""
         return self._written("label", name)
 
+    def written(self, facts: ReceiptFacts) -> list[str]:
+        """Write the values that no two receipts need share, in the order of `WRITTEN`."""
+        currency = (facts.currency, facts.exponent)
+        money = self._money.get(currency)
+        if money is None:
+            money = self._money[currency] = _Money(self._decimal, self._group, *currency)
+        page = self._code_page
+        return [
+            str(facts.cashier) if facts.cashier else "",
+            transliterate(facts.till_receipt, page) if facts.till_receipt else "",
+            mask(facts.card),
+            self._keyed_mark if facts.keyed else "",
+            money.written(facts.requested),
+            money.written(facts.approved),
+            money.written(facts.still_due),
+            transliterate(facts.authorization, page),
+            transliterate(facts.original, page) if facts.original else "",
+            money.written(facts.balance),
+            "" if facts.available == facts.balance else money.written(facts.available),
+            money.written(facts.owed or None),
+        ]
+
 
 def mask(card: str) -> str:
     """Write a card number with all but its last four digits as stars; one too short to hide shows none."""
-    shown = card[-_SHOWN_DIGITS:] if len(card) > _SHOWN_DIGITS else ""
-    return "*" * (len(card) - len(shown)) + shown
+    hidden = len(card) - _SHOWN_DIGITS
+    return "*" * hidden + card[hidden:] if hidden > 0 else "*" * len(card)
 
 
-def _money(decimal: str, group: str) -> Callable[[int | None, ReceiptFacts], str]:
-    def money(minor: int | None, facts: ReceiptFacts) -> str:
+class _Money:
+    """Writes amounts of one currency; what stands behind the whole units is looked up."""
+
+    def __init__(self, decimal: str, group: str, currency: str, exponent: int) -> None:
+        self._decimal = decimal
+        self._group = group
+        self._currency = currency
+        self._exponent = exponent
+        self._unit = 10**exponent if exponent <= _TABLED_EXPONENT_MAX else 0
+        self._quick_end = _GROUPED_FROM * self._unit
+        self._ends = [
+            (f"{decimal}{part:0{exponent}} {currency}" if exponent else f" {currency}") for part in range(self._unit)
+        ]
+
+    def written(self, minor: int | None) -> str:
+        """An amount in minor units; "" for none."""
         if minor is None:
             return ""
-        exponent = facts.exponent
-        if exponent == 2 and 0 <= minor < 100_000:
-            return f"{minor // 100}{decimal}{minor % 100:02} {facts.currency}"
+        if 0 <= minor < self._quick_end:
+            return str(minor // self._unit) + self._ends[minor % self._unit]
+        exponent = self._exponent
         digits = f"{abs(minor):0{exponent + 1}}"
-        whole, fraction = (digits[:-exponent], decimal + digits[-exponent:]) if exponent else (digits, "")
+        whole, fraction = (digits[:-exponent], self._decimal + digits[-exponent:]) if exponent else (digits, "")
         if len(whole) > 3:
-            whole = f"{int(whole):,}".replace(",", group)
-        return f"{'-' if minor < 0 else ''}{whole}{fraction} {facts.currency}"
-
-    return money
+            whole = f"{int(whole):,}".replace(",", self._group)
+        return f"{'-' if minor < 0 else ''}{whole}{fraction} {self._currency}"

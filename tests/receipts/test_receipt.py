@@ -7,6 +7,7 @@ anew; read them again before they are committed.
 import datetime as dt
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,42 +22,50 @@ from receipts.receipt import WIDTHS, copied, render
 
 GOLDEN = Path(__file__).parent / "golden"
 
-SALE = ReceiptFacts(
-    merchant="Dzintara dāvanas",
-    branch="Brīvības iela 12, Rīga",
-    module=1001,
-    date=dt.date(2025, 11, 22),
-    time=dt.time(14, 5, 9),
-    command="sale",
-    result=0,
-    reason=0,
-    currency="EUR",
-    exponent=2,
-    programme="Gift card",
-    card="9990001234567890",
-    requested=1250,
-    approved=1250,
-    balance=3750,
-    available=3750,
-    authorization="311000000017",
-    cashier=7,
-    till_receipt="A-0017",
-)
+FIELDS: dict[str, Any] = {
+    "merchant": "Dzintara dāvanas",
+    "branch": "Brīvības iela 12, Rīga",
+    "module": 1001,
+    "date": dt.date(2025, 11, 22),
+    "time": dt.time(14, 5, 9),
+    "command": "sale",
+    "result": 0,
+    "reason": 0,
+    "currency": "EUR",
+    "exponent": 2,
+    "programme": "Gift card",
+    "card": "9990001234567890",
+    "requested": 1250,
+    "approved": 1250,
+    "balance": 3750,
+    "available": 3750,
+    "authorization": "311000000017",
+    "cashier": 7,
+    "till_receipt": "A-0017",
+}
+
+
+def sale(**other: Any) -> ReceiptFacts:
+    """The facts of the sale above, some of them otherwise."""
+    return ReceiptFacts(**(FIELDS | other))
+
+
+SALE = sale()
 
 # Name, facts, code page.
 RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
     "sale": (SALE, 0),
-    "sale_to_the_last_cent": (SALE._replace(requested=5000, approved=5000, balance=0, available=0), 0),
+    "sale_to_the_last_cent": (sale(requested=5000, approved=5000, balance=0, available=0), 0),
     "sale_in_part": (
-        SALE._replace(result=10, requested=5000, approved=3750, still_due=1250, balance=0, available=0),
+        sale(result=10, requested=5000, approved=3750, still_due=1250, balance=0, available=0),
         0,
     ),
     "sale_declined": (
-        SALE._replace(result=51, reason=5101, requested=5000, approved=None, keyed=True),
+        sale(result=51, reason=5101, requested=5000, approved=None, keyed=True),
         0,
     ),
     "reversal": (
-        SALE._replace(
+        sale(
             command="reverse",
             original="311000000017",
             authorization="311000000025",
@@ -67,7 +76,7 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
         0,
     ),
     "reversal_owed": (
-        SALE._replace(
+        sale(
             command="reverse",
             requested=2000,
             approved=2000,
@@ -80,15 +89,15 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
         0,
     ),
     "reversal_before_its_original": (
-        SALE._replace(command="reverse", reason=2, approved=None, balance=None, available=None, programme="", card=""),
+        sale(command="reverse", reason=2, approved=None, balance=None, available=None, programme="", card=""),
         0,
     ),
     "tries_exceeded": (
-        SALE._replace(result=75, reason=7501, approved=None, balance=None, available=None),
+        sale(result=75, reason=7501, approved=None, balance=None, available=None),
         0,
     ),
     "activation": (
-        SALE._replace(
+        sale(
             command="activate",
             requested=5000,
             approved=5000,
@@ -99,13 +108,11 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
         0,
     ),
     "balance": (
-        SALE._replace(command="balance", requested=None, approved=None, till_receipt="", balance=0, available=0),
+        sale(command="balance", requested=None, approved=None, till_receipt="", balance=0, available=0),
         0,
     ),
     "no_database": (
-        SALE._replace(
-            result=91, reason=9102, approved=None, balance=None, available=None, authorization="", programme=""
-        ),
+        sale(result=91, reason=9102, approved=None, balance=None, available=None, authorization="", programme=""),
         0,
     ),
     "shortest": (
@@ -185,8 +192,8 @@ def test_a_rule_stands_between_lines_only() -> None:
 
 def test_a_value_never_touches_its_label() -> None:
     """The label "Programme" has nine letters: 22 fit beside it on 32 columns, 23 would leave no blank."""
-    assert "Programme " + 22 * "x" in render(SALE._replace(programme=22 * "x"), columns=32)
-    lines = render(SALE._replace(programme=23 * "x"), columns=32)
+    assert "Programme " + 22 * "x" in render(sale(programme=22 * "x"), columns=32)
+    lines = render(sale(programme=23 * "x"), columns=32)
     assert lines[lines.index("Programme") + 1] == 9 * " " + 23 * "x"
 
 
@@ -206,7 +213,7 @@ def test_an_unknown_width_says_which_are_known() -> None:
 
 def test_a_result_and_a_command_that_are_not_known_yet_print_all_the_same() -> None:
     """An odd word is better than no receipt."""
-    lines = render(SALE._replace(result=77, reason=7777, command="gift_wrap"))
+    lines = render(sale(result=77, reason=7777, command="gift_wrap"))
     assert "gift wrap" in {line.strip() for line in lines}
     assert "DECLINED" in {line.strip() for line in lines}
     assert any(line.endswith(" 77-7777") for line in lines)
@@ -215,7 +222,7 @@ def test_a_result_and_a_command_that_are_not_known_yet_print_all_the_same() -> N
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason])
 def test_every_result_with_its_reason_tells_the_clerk(reason: Reason) -> None:
     """Whole, on the narrowest paper, right below how it ended."""
-    lines = render(SALE._replace(result=reason.result, reason=reason), "en", 32)
+    lines = render(sale(result=reason.result, reason=reason), "en", 32)
     rules = [place for place, line in enumerate(lines) if line == "-" * 32]
     told = " ".join(lines[rules[1] + 3 : rules[2]])
     assert told == catalogue("en").text("reason", str(reason.value))
@@ -270,9 +277,7 @@ def test_whatever_comes_in_the_receipt_fits_the_paper(facts: ReceiptFacts, paper
 def test_no_amount_is_ever_cut(minor: int, paper: tuple[int, int]) -> None:
     """The digits of each amount stand together at the end of a line, with a blank or the edge before them."""
     columns, code_page = paper
-    facts = SALE._replace(
-        result=10, requested=minor, approved=minor, still_due=minor, balance=minor, available=1, owed=minor
-    )
+    facts = sale(result=10, requested=minor, approved=minor, still_due=minor, balance=minor, available=1, owed=minor)
     amount = f"{'-' if minor < 0 else ''}{abs(minor) // 100:,}.{abs(minor) % 100:02} EUR"
     ends = [line for line in render(facts, "en", columns, code_page) if line.endswith(amount)]
     assert len(ends) >= (4 if minor == 0 else 5)
@@ -282,7 +287,7 @@ def test_no_amount_is_ever_cut(minor: int, paper: tuple[int, int]) -> None:
 @given(card=st.text("0123456789", min_size=5, max_size=20), result=st.sampled_from([0, 10, 51, 91]))
 def test_only_the_last_four_digits_of_a_card_are_printed(card: str, result: int) -> None:
     """On every kind of receipt; the rest are stars."""
-    facts = SALE._replace(result=result, card=card)
+    facts = sale(result=result, card=card)
     (line,) = (line for line in render(facts) if line.startswith("Card "))
     assert line.split() == ["Card", "*" * (len(card) - 4) + card[-4:]]
 

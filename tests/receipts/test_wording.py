@@ -2,6 +2,7 @@
 
 import datetime as dt
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from babel import Locale
@@ -12,20 +13,21 @@ from hypothesis import strategies as st
 from receipts.catalogue import Catalogue, catalogue
 from receipts.code_pages import transliterate
 from receipts.facts import ReceiptFacts
-from receipts.wording import Wording, mask
+from receipts.template import Style, template
+from receipts.wording import SHARED, WRITTEN, Wording, mask, shared_keys
 
-FACTS = ReceiptFacts(
-    merchant="Rīgas nams",
-    branch="Centrs",
-    module=1001,
-    date=dt.date(2025, 11, 2),
-    time=dt.time(4, 5, 9),
-    command="sale",
-    result=0,
-    reason=0,
-    currency="EUR",
-    exponent=2,
-)
+FIELDS: dict[str, Any] = {
+    "merchant": "Rīgas nams",
+    "branch": "Centrs",
+    "module": 1001,
+    "date": dt.date(2025, 11, 2),
+    "time": dt.time(4, 5, 9),
+    "command": "sale",
+    "result": 0,
+    "reason": 0,
+    "currency": "EUR",
+    "exponent": 2,
+}
 EN = Wording(catalogue("en"), 0)
 
 LATVIAN = Catalogue(
@@ -40,9 +42,43 @@ LATVIAN = Catalogue(
 )
 
 
-def written(value: str, facts: ReceiptFacts, wording: Wording = EN) -> str:
-    """Write one value."""
-    return wording.values[value](facts)
+def written(value: str, wording: Wording = EN, **other: Any) -> str:
+    """Write one value of the facts above, some of them otherwise."""
+    facts = ReceiptFacts(**(FIELDS | other))
+    return wording.shared[value](facts) if value in SHARED else wording.written(facts)[WRITTEN.index(value)]
+
+
+def test_every_value_is_shared_or_written() -> None:
+    """Each has one writer, and a template can name no other."""
+    assert not SHARED.keys() & set(WRITTEN)
+    assert EN.shared.keys() == SHARED.keys()
+    assert len(EN.written(ReceiptFacts(**FIELDS))) == len(WRITTEN)
+    named = {line.value for lines in template().receipts.values() for line in lines if line.style is not Style.RULE}
+    assert named <= SHARED.keys() | set(WRITTEN)
+
+
+@pytest.mark.parametrize(
+    ("field", "other"),
+    [
+        ("merchant", "X"),
+        ("branch", "X"),
+        ("module", 7),
+        ("date", dt.date(2026, 1, 1)),
+        ("time", dt.time(1)),
+        ("command", "reload"),
+        ("result", 51),
+        ("reason", 1),
+        ("programme", "X"),
+        ("valid_until", dt.date(2026, 1, 1)),
+    ],
+)
+def test_a_shared_value_follows_from_its_key_alone(field: str, other: Any) -> None:
+    """Where a fact changes what is shared, it changes what that is kept by."""
+    before, after = ReceiptFacts(**FIELDS), ReceiptFacts(**(FIELDS | {field: other}))
+    changed = [value for value in SHARED if EN.shared[value](before) != EN.shared[value](after)]
+    assert changed
+    for value in changed:
+        assert shared_keys(before)[SHARED[value]] != shared_keys(after)[SHARED[value]]
 
 
 @pytest.mark.parametrize(
@@ -63,14 +99,14 @@ def test_an_amount_is_written_with_the_letters_of_its_currency(
     minor: int, currency: str, exponent: int, text: str
 ) -> None:
     """Grouped by thousands, as many decimals as the currency has, the sign before."""
-    assert written("balance", FACTS._replace(balance=minor, currency=currency, exponent=exponent)) == text
+    assert written("balance", balance=minor, currency=currency, exponent=exponent) == text
 
 
 def test_the_largest_amount_fits_the_narrowest_paper_whole() -> None:
     """So no amount ever has to be cut."""
     for exponent in (0, 2, 3):
         for minor in (2**63 - 1, -(2**63)):
-            assert len(written("balance", FACTS._replace(balance=minor, exponent=exponent))) <= 32
+            assert len(written("balance", balance=minor, exponent=exponent)) <= 32
 
 
 @pytest.mark.parametrize("language", ["en", "lv", "lt", "et", "ru", "pl", "bg", "ro", "de"])
@@ -81,41 +117,41 @@ def test_amounts_are_what_babel_writes_for_the_language(language: str, minor: in
     pattern = "#,##0" + ("." + "0" * exponent if exponent else "") + " ¤¤"
     value = Decimal(minor).scaleb(-exponent)
     babel = format_currency(value, "EUR", pattern, locale=language, currency_digits=False)
-    assert written("balance", FACTS._replace(balance=minor, exponent=exponent), wording) == transliterate(babel, 0)
+    assert written("balance", wording, balance=minor, exponent=exponent) == transliterate(babel, 0)
 
 
 def test_what_is_not_known_is_not_written_and_zero_is() -> None:
     """None is no amount, 0 is one; what is owed is told only where something is."""
-    assert written("balance", FACTS._replace(balance=None)) == ""
-    assert written("balance", FACTS._replace(balance=0)) == "0.00 EUR"
-    assert written("owed", FACTS._replace(owed=None)) == ""
-    assert written("owed", FACTS._replace(owed=0)) == ""
-    assert written("owed", FACTS._replace(owed=100)) == "1.00 EUR"
+    assert written("balance", balance=None) == ""
+    assert written("balance", balance=0) == "0.00 EUR"
+    assert written("owed", owed=None) == ""
+    assert written("owed", owed=0) == ""
+    assert written("owed", owed=100) == "1.00 EUR"
 
 
 def test_available_is_told_where_it_differs_from_the_balance() -> None:
     """Held value is the difference; without it the line would say the same twice."""
-    assert written("available", FACTS._replace(balance=500, available=500)) == ""
-    assert written("available", FACTS._replace(balance=500, available=0)) == "0.00 EUR"
-    assert written("available", FACTS._replace(balance=500, available=None)) == ""
+    assert written("available", balance=500, available=500) == ""
+    assert written("available", balance=500, available=0) == "0.00 EUR"
+    assert written("available", balance=500, available=None) == ""
 
 
 def test_dates_and_times_follow_the_patterns_of_the_language() -> None:
     """The day and the second as the issuer's clock had them."""
-    assert written("moment", FACTS) == "2 Nov 2025 04:05:09"
-    assert written("valid_until", FACTS._replace(valid_until=dt.date(2028, 2, 29))) == "29 Feb 2028"
-    assert written("valid_until", FACTS) == ""
+    assert written("moment") == "2 Nov 2025 04:05:09"
+    assert written("valid_until", valid_until=dt.date(2028, 2, 29)) == "29 Feb 2028"
+    assert written("valid_until") == ""
 
 
 def test_another_language_writes_in_its_own_way_and_signs() -> None:
     """Latvian on a printer with its letters, and on one without."""
-    facts = FACTS._replace(balance=123_450, keyed=True)
+    facts = {"balance": 123_450, "keyed": True}
     for page, label, keyed in ((1, "Kartes Nr. „ķ”", "ievadīta ar roku"), (0, 'Kartes Nr. "k"', "ievadita ar roku")):
         wording = Wording(LATVIAN, page)
         assert wording.label("card") == label
-        assert written("keyed", facts, wording) == keyed
-        assert written("moment", facts, wording) == "02.11.2025 04:05"
-        assert written("balance", facts, wording) == "1 234,50 EUR"
+        assert written("keyed", wording, **facts) == keyed
+        assert written("moment", wording, **facts) == "02.11.2025 04:05"
+        assert written("balance", wording, **facts) == "1 234,50 EUR"
 
 
 @pytest.mark.parametrize(
@@ -129,22 +165,22 @@ def test_a_card_shows_its_last_four_digits_and_a_short_one_none(card: str, shown
 
 def test_a_note_tells_the_reason_or_else_the_result() -> None:
     """An approval needs none; a number that the texts do not know yet falls back on its result."""
-    assert written("note", FACTS) == ""
-    assert written("note", FACTS._replace(result=51, reason=5101)) == "Not enough money on the card."
-    assert written("note", FACTS._replace(result=51, reason=5199)) == "Not enough on the card."
-    assert written("note", FACTS._replace(result=51)) == "Not enough on the card."
-    assert written("note", FACTS._replace(reason=1)) == "There was nothing to undo: no value had moved."
+    assert written("note") == ""
+    assert written("note", result=51, reason=5101) == "Not enough money on the card."
+    assert written("note", result=51, reason=5199) == "Not enough on the card."
+    assert written("note", result=51) == "Not enough on the card."
+    assert written("note", reason=1) == "There was nothing to undo: no value had moved."
 
 
 def test_a_decline_carries_its_code_for_support() -> None:
     """Result and reason, each with all its digits."""
-    assert written("code", FACTS._replace(result=51, reason=5101)) == "51-5101"
-    assert written("code", FACTS._replace(result=7, reason=0)) == "07-0000"
+    assert written("code", result=51, reason=5101) == "51-5101"
+    assert written("code", result=7, reason=0) == "07-0000"
 
 
 def test_names_are_written_with_the_signs_of_the_printer() -> None:
     """Names of the issuer and the till's own text alike."""
-    assert written("merchant", FACTS) == "Rigas nams"
-    assert written("merchant", FACTS, Wording(LATVIAN, 1)) == "Rīgas nams"
-    assert written("till_receipt", FACTS._replace(till_receipt="A\x1b@")) == "A?@"
-    assert written("original", FACTS._replace(original="3110\x0000017")) == "3110?00017"
+    assert written("merchant") == "Rigas nams"
+    assert written("merchant", Wording(LATVIAN, 1)) == "Rīgas nams"
+    assert written("till_receipt", till_receipt="A\x1b@") == "A?@"
+    assert written("original", original="3110\x0000017") == "3110?00017"
