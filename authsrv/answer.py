@@ -11,11 +11,10 @@ from typing import Final
 from authsrv.ask import Ask
 from authsrv.facts import Code, Decision, Facts, Issuer, Module, Moment
 from authsrv.table import APPROVALS
-from ledger.accounts import Balances
 from ledger.authorizations import Recorded
 from ledger.cards import Card
 from ledger.names import Name
-from protocol.messages import Envelope, FormatError, Response, Taken
+from protocol.messages import Envelope, FormatError, Response, pack_answer
 from protocol.numbers import OWN, Command, Flag, Reason, Result
 from receipts.facts import ReceiptFacts
 from receipts.pages import PAGE_BYTES_MAX, paginate
@@ -24,17 +23,16 @@ from receipts.receipt import copied, printed
 _LIMITS: Final = frozenset((Result.AMOUNT, Result.FUNDS, Result.AMOUNT_LIMIT, Result.COUNT_LIMIT))
 _FLAGS_OF_A_COPY: Final = Flag.REPEAT | Flag.ACCESS_CODE
 _KEYED: Final = Flag.KEYED.value
-_NOTHING: Final = Balances()
-_NO_LOYALTY: Final = (0, 0, 0, 0)  # discount, points earned, points balance, visits left
-_NO_VOUCHERS: Final = ("", "")
-_NO_TAKING: Final = (0, Taken(), None, ())  # last sequence, taken, last date, totals
+_REPRINT: Final = Command.REPRINT
+_NOTHING_MOVED: Final = Reason.NOTHING_MOVED
+_CODE_RIGHT: Final = Code.RIGHT
 _COMMAND_KEYS: Final = {command.value: command.name.lower() for command in Command}
 
 
 def compose(
     ask: Ask, facts: Facts, decision: Decision, number: int, copy_of: Iterable[bytes] = ()
 ) -> tuple[bytes, ...]:
-    """The recorded answer to a decided request, page by page, 1,400 bytes each.
+    """The recorded answer to a decided request, page by page, each without the zeros that fill it up to 1,400 bytes.
 
     Args:
         ask: what was asked.
@@ -44,58 +42,90 @@ def compose(
         copy_of: for a reprint, the opened pages of the original's answer.
 
     """
-    module, envelope, card = facts.module, ask.envelope, decision.card or facts.card
-    told = card if card is not None and _may_be_told(card, ask, facts, decision) else None
-    authorization = f"{number:012d}"
+    module, envelope, moment = facts.module, ask.envelope, facts.moment
+    card, approval, reprint = decision.card or facts.card, decision.result in APPROVALS, ask.command is _REPRINT
+    if card is not None and not _may_be_told(card, facts, decision, approval, reprint):
+        card = None
+    authorization = f"{number:012}"
+    value, owed, available, valid_until = None, None, None, None
+    if card is not None:
+        balances, valid_until = card.balances, card.valid_until
+        value, owed, available = balances.value, -balances.owed, balances.available
     columns, code_page = module.columns, module.code_page
-    if ask.command is Command.REPRINT and decision.result in APPROVALS:
+    if reprint and approval:
         originals = [Response.decode(page) for page in copy_of]
         # As it was printed, whatever the module has now.
         columns, code_page = originals[0].columns, originals[0].code_page
-        text = copied(b"".join(original.text for original in originals), module.language, columns, code_page)
+        text = copied(b"".join([original.text for original in originals]), module.language, columns, code_page)
     else:
-        text = _receipt(ask, facts, decision, authorization, told)
+        request = None if isinstance(ask.request, FormatError) else ask.request
+        receipt = ReceiptFacts(  # by place, here and below, as it is made for every request
+            facts.issuer.name,
+            module.branch_name,
+            module.number,
+            moment.today,
+            moment.time_of_day,
+            _COMMAND_KEYS.get(envelope.command, "unknown"),
+            decision.result,
+            decision.reason,
+            facts.issuer.code,
+            facts.issuer.exponent,
+            facts.programme.title if card is not None and facts.programme is not None else "",
+            request.card if request is not None else "",
+            request is not None and envelope.flags & _KEYED != 0,
+            request.amount or None if request is not None else None,
+            decision.approved or None if approval else None,
+            decision.still_due or None,
+            value,
+            available,
+            owed,
+            valid_until,
+            authorization,
+            f"{facts.original.number:012}" if facts.original is not None else None,
+            request.cashier if request is not None else 0,
+            request.till_receipt if request is not None else "",
+        )
+        text = printed(receipt, module.language, columns, code_page)
     texts = (text,) if len(text) <= PAGE_BYTES_MAX else paginate(text)
-    moment, balances = facts.moment, told.balances if told else _NOTHING
-    answer = Response(  # by place, in the order of the layout: by keywords it takes four times as long
-        envelope.command,
-        envelope.flags,
-        envelope.sequence,
-        envelope.date,
-        envelope.module,
-        decision.result,
-        decision.reason,
-        facts.issuer.currency if told else OWN,
-        len(texts),
-        1,
-        authorization,
-        moment.today,
-        moment.time_of_day,
-        decision.approved,
-        decision.still_due,
-        balances.value,
-        balances.available,
-        *_NO_LOYALTY,
-        told.valid_until if told else None,
-        _NO_VOUCHERS,
-        code_page,
-        columns,
-        *_NO_TAKING,
-        texts[0],
+    return tuple(
+        [
+            pack_answer(
+                envelope.command,
+                envelope.flags,
+                envelope.sequence,
+                envelope.date,
+                envelope.module,
+                decision.result,
+                decision.reason,
+                facts.issuer.currency if card is not None else OWN,
+                len(texts),
+                page,
+                authorization,
+                moment.today,
+                moment.time_of_day,
+                decision.approved,
+                decision.still_due,
+                value or 0,
+                available or 0,
+                valid_until,
+                code_page,
+                columns,
+                part,
+            )
+            for page, part in enumerate(texts, start=1)
+        ]
     )
-    further = (answer._replace(page=place, text=part) for place, part in enumerate(texts[1:], start=2))
-    return (answer.encode(), *(page.encode() for page in further))
 
 
-def _may_be_told(card: Card, ask: Ask, facts: Facts, decision: Decision) -> bool:
+def _may_be_told(card: Card, facts: Facts, decision: Decision, approval: bool, reprint: bool) -> bool:
     """Whether an answer says what a card holds: a decline only where its holder was proven, or need not be.
 
     Reprinting needs no holder, nor does reversing what moved nothing: a sale that was refused for its code would else
     tell by its reversal what it did not tell itself.
     """
-    if decision.result in APPROVALS:
-        return ask.command is not Command.REPRINT and decision.reason is not Reason.NOTHING_MOVED
-    return decision.result in _LIMITS and (facts.code is Code.RIGHT or card.verifier is None)
+    if approval:
+        return not reprint and decision.reason is not _NOTHING_MOVED
+    return decision.result in _LIMITS and (facts.code is _CODE_RIGHT or card.verifier is None)
 
 
 def late_original(envelope: Envelope, issuer: Issuer, module: Module, tombstone: Recorded) -> bytes:
@@ -189,41 +219,3 @@ def _refusal(
         authorization=authorization,
     )
     return printed(facts, module.language, module.columns, module.code_page)
-
-
-def _receipt(ask: Ask, facts: Facts, decision: Decision, authorization: str, told: Card | None) -> bytes:
-    envelope = ask.envelope
-    request = None if isinstance(ask.request, FormatError) else ask.request
-    moment, module, issuer = facts.moment, facts.module, facts.issuer
-    balances = told.balances if told else None
-    return printed(
-        ReceiptFacts(  # by place, as it is made for every request
-            issuer.name,
-            module.branch_name,
-            module.number,
-            moment.today,
-            moment.time_of_day,
-            _COMMAND_KEYS.get(envelope.command, "unknown"),
-            decision.result,
-            decision.reason,
-            issuer.code,
-            issuer.exponent,
-            facts.programme.title if told and facts.programme else "",
-            request.card if request else "",
-            request is not None and bool(envelope.flags & _KEYED),
-            request.amount or None if request else None,
-            decision.approved or None if decision.result in APPROVALS else None,
-            decision.still_due or None,
-            balances.value if balances else None,
-            balances.available if balances else None,
-            -balances.owed if balances else None,
-            told.valid_until if told else None,
-            authorization,
-            f"{facts.original.number:012d}" if facts.original else None,
-            request.cashier if request else 0,
-            request.till_receipt if request else "",
-        ),
-        module.language,
-        module.columns,
-        module.code_page,
-    )

@@ -31,8 +31,16 @@ from protocol.numbers import OWN, Command, Flag, Reason, Result
 
 # Bound once: reading a member of an enumeration is a call, and every request reads several.
 _APPROVED: Final = Result.APPROVED
+_PARTLY: Final = Result.PARTLY
+_NO_REASON: Final = Reason.NONE
 _ABSENT: Final = Code.ABSENT
 _WRONG: Final = Code.WRONG
+_SALE: Final = Command.SALE
+_REVERSE: Final = Command.REVERSE
+_REPRINT: Final = Command.REPRINT
+_REFUND: Final = Command.REFUND
+_CODE_REQUIRED: Final = AccessCode.REQUIRED
+_CODE_OPTIONAL: Final = AccessCode.OPTIONAL
 _HOLDER_IN_ORDER: Final = Decision(_APPROVED)
 
 DAYS_BACK = 35
@@ -64,21 +72,21 @@ def decide(request: Request | FormatError, date: dt.date, facts: Facts) -> Decis
     if proven.result is not _APPROVED:
         return proven
     decision = _by_command(request, facts)
-    return decision if proven.failures is None else decision._replace(failures=proven.failures)
+    return decision if proven.failures is None else decision.counting(proven.failures)
 
 
 def _by_command(request: Request, facts: Facts) -> Decision:
     command = request.command
-    if command is Command.REVERSE:
+    if command is _REVERSE:
         return _reverse(request, facts)
-    if command is Command.REPRINT:
+    if command is _REPRINT:
         return _reprint(facts)
-    if command is Command.REFUND:
+    if command is _REFUND:
         return _refund(request, facts)
     refusal, card, programme = _admit(request, facts)
     if card is None or programme is None:
         return decline(refusal)
-    if command is Command.SALE:
+    if command is _SALE:
         return _sale(request, facts, card, programme)
     if command in LOADS:
         return _load(request, facts, card, programme)
@@ -105,9 +113,9 @@ def _prove_holder(request: Request, facts: Facts) -> Decision:
     if facts.code is _WRONG:
         failures = number.failures + 1
         reason = Reason.LOCKED if failures >= TRIES_MAX else Reason.WRONG_CODE
-        return decline(reason)._replace(failures=failures, bad_card=True)
+        return decline(reason, failures, bad_card=True)
     if number.card is None:
-        return decline(Reason.UNKNOWN_CARD)._replace(bad_card=True)
+        return decline(Reason.UNKNOWN_CARD, bad_card=True)
     if needed and not came:
         return decline(Reason.CODE_ON_REPEAT if Flag.REPEAT in request.flags else Reason.CODE_MISSING)
     return Decision(_APPROVED, failures=0) if came and number.failures else _HOLDER_IN_ORDER
@@ -117,7 +125,7 @@ def _code_needed(command: Command, facts: Facts) -> bool:
     if command not in CODE_NEEDED or facts.card is None or facts.programme is None:
         return False
     asked = facts.programme.access_code
-    return asked is AccessCode.REQUIRED or (asked is AccessCode.OPTIONAL and facts.card.verifier is not None)
+    return asked is _CODE_REQUIRED or (asked is _CODE_OPTIONAL and facts.card.verifier is not None)
 
 
 def _admit(request: Request, facts: Facts) -> tuple[Reason, Card | None, Programme | None]:
@@ -132,7 +140,7 @@ def _admit(request: Request, facts: Facts) -> tuple[Reason, Card | None, Program
         refusal = Reason.BRANCH
     if refusal is None and request.unit not in (OWN, facts.issuer.currency):
         refusal = Reason.UNIT_DIFFERS
-    return (Reason.NONE, card, programme) if refusal is None else (refusal, None, None)
+    return (_NO_REASON, card, programme) if refusal is None else (refusal, None, None)
 
 
 # Bringing and taking
@@ -155,7 +163,7 @@ def _load(request: Request, facts: Facts, card: Card, programme: Programme) -> D
         loads_on=moment.booked_on,
         loads_today=loads_today + 1,
     )
-    return _moved(after, bring(card.balances, Account.TENDER, request.amount), approved=request.amount)
+    return _moved(after, bring(card.balances, Account.TENDER, request.amount), request.amount)
 
 
 def _sale(request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:
@@ -166,16 +174,22 @@ def _sale(request: Request, facts: Facts, card: Card, programme: Programme) -> D
         return decline(Reason[limit.name])
     available = card.balances.available
     if request.amount <= available:
-        return _moved(card, spend(request.amount), approved=request.amount)
+        return _moved(card, spend(request.amount), request.amount)
     if available and Flag.PARTIAL in request.flags and programme.partial and facts.module.partial:
-        partly = _moved(card, spend(available), approved=available)
-        return partly._replace(result=Result.PARTLY, still_due=request.amount - available)
+        return _moved(card, spend(available), available, result=_PARTLY, still_due=request.amount - available)
     return decline(Reason.FUNDS)
 
 
-def _moved(card: Card, postings: tuple[Posting, ...], *, approved: int, undos: tuple[Undo, ...] = ()) -> Decision:
+def _moved(
+    card: Card,
+    postings: tuple[Posting, ...],
+    approved: int,
+    undos: tuple[Undo, ...] = (),
+    result: Result = _APPROVED,
+    still_due: int = 0,
+) -> Decision:
     after = card.holding(apply(card.balances, postings))
-    return Decision(_APPROVED, approved=approved, postings=postings, card=after, undos=undos)
+    return Decision(result, _NO_REASON, approved, still_due, postings, after, undos=undos)
 
 
 # Undoing and telling
@@ -207,9 +221,7 @@ def _refund(request: Request, facts: Facts) -> Decision:
     if request.amount > original.approved - original.refunded:
         return decline(Reason.REFUND_ABOVE_ORIGINAL)
     back = bring(card.balances, Account.REDEEMED, request.amount)
-    return _moved(
-        card, back, approved=request.amount, undos=(Undo(original.name, reversal=False, amount=request.amount),)
-    )
+    return _moved(card, back, request.amount, (Undo(original.name, reversal=False, amount=request.amount),))
 
 
 def _reverse(request: Request, facts: Facts) -> Decision:
@@ -237,7 +249,7 @@ def _reverse(request: Request, facts: Facts) -> Decision:
     if original.command == Command.REFUND and original.original is not None:
         undos.append(Undo(original.original, reversal=False, amount=-original.approved))
     back = undo(card.balances, original.postings)
-    return _moved(_before_load(card, original), back, approved=original.approved, undos=tuple(undos))
+    return _moved(_before_load(card, original), back, original.approved, tuple(undos))
 
 
 def _before_load(card: Card, original: Original) -> Card:

@@ -7,7 +7,7 @@ database's clock told. `decide` sees nothing else: no clock, no random number, n
 import datetime as dt
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Final
 
 from ledger.authorizations import Original, Undo
 from ledger.cards import Card, Number
@@ -73,41 +73,76 @@ class Module:
     revoked: bool
 
 
-class Facts(NamedTuple):
+# Plain classes, because each request makes them: compiled, they are made and read without a look-up.
+
+
+class Facts:
     """All that one decision may know."""
 
-    moment: Moment
-    issuer: Issuer
-    module: Module
-    number: Number | None  # None: the request names no card
-    card: Card | None  # the card that would change: the original's for a reversal or refund
-    programme: Programme | None  # of that card, in the version in force
-    original: Original | None
-    code: Code
-    bad_cards: int  # of this module, today
+    def __init__(
+        self,
+        moment: Moment,
+        issuer: Issuer,
+        module: Module,
+        number: Number | None,
+        card: Card | None,
+        programme: Programme | None,
+        original: Original | None,
+        code: Code,
+        bad_cards: int,
+    ):
+        self.moment: Final = moment
+        self.issuer: Final = issuer
+        self.module: Final = module
+        self.number: Final = number  # None: the request names no card
+        self.card: Final = card  # the card that would change: the original's for a reversal or refund
+        self.programme: Final = programme  # of that card, in the version in force
+        self.original: Final = original
+        self.code: Final = code
+        self.bad_cards: Final = bad_cards  # of this module, today
 
     def __repr__(self) -> str:
         return f"<Facts of {self.module.number} at {self.moment.at}>"
 
 
-class Decision(NamedTuple):
+class Decision:
     """What is recorded and answered; a decline has a reason and moves nothing."""
 
-    result: Result
-    reason: Reason = Reason.NONE
-    approved: int = 0
-    still_due: int = 0
-    postings: tuple[Posting, ...] = ()
-    card: Card | None = None  # as it is afterwards; None: as it was
-    failures: int | None = None  # wrong codes in a row afterwards; None: as they were
-    bad_card: bool = False  # counts against the module
-    undos: tuple[Undo, ...] = ()
-    tombstone: Name | None = None
+    def __init__(
+        self,
+        result: Result,
+        reason: Reason = Reason.NONE,
+        approved: int = 0,
+        still_due: int = 0,
+        postings: tuple[Posting, ...] = (),
+        card: Card | None = None,
+        failures: int | None = None,
+        bad_card: bool = False,
+        undos: tuple[Undo, ...] = (),
+        tombstone: Name | None = None,
+    ):
+        self.result: Final = result
+        self.reason: Final = reason
+        self.approved: Final = approved
+        self.still_due: Final = still_due
+        self.postings: Final = postings
+        self.card: Final = card  # as it is afterwards; None: as it was
+        self.failures: Final = failures  # wrong codes in a row afterwards; None: as they were
+        self.bad_card: Final = bad_card  # counts against the module
+        self.undos: Final = undos
+        self.tombstone: Final = tombstone
 
     def __repr__(self) -> str:
         return f"<Decision {self.result:02}/{self.reason}>"
 
+    def counting(self, failures: int) -> "Decision":
+        """The same decision, and the wrong codes in a row become `failures`."""
+        return Decision(
+            self.result, self.reason, self.approved, self.still_due, self.postings, self.card, failures, self.bad_card,
+            self.undos, self.tombstone,
+        )  # fmt: skip
 
-def decline(reason: Reason) -> Decision:
-    """The answer that refuses, with the result that the reason refines."""
-    return Decision(reason.result, reason)
+
+def decline(reason: Reason, failures: int | None = None, bad_card: bool = False) -> Decision:
+    """The answer that refuses, with the result that the reason refines, and what it makes of the counts."""
+    return Decision(reason.result, reason, failures=failures, bad_card=bad_card)

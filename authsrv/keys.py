@@ -102,11 +102,12 @@ class KeyRing:
                 raise KeyFault(f"the database holds the {purpose} keys {sorted(versions)}: one in between is missing")
             self._current[purpose] = max(versions)
         self.token_key, self.digest_key = self._current[Purpose.TOKEN], self._current[Purpose.DIGEST]
-        self._record_key = self._current[Purpose.RECORD]
         self._token_macs = self._nest(keys, Purpose.TOKEN)
         self._verifier_macs = self._nest(keys, Purpose.VERIFIER)
         self._digests = {version: Hmac(key) for (purpose, version), key in keys.items() if purpose is Purpose.DIGEST}
         self._records = {version: AESGCM(key) for (purpose, version), key in keys.items() if purpose is Purpose.RECORD}
+        self._record = self._records[self._current[Purpose.RECORD]]
+        self._record_version = self._current[Purpose.RECORD].to_bytes(2)
 
     def __repr__(self) -> str:
         return "<KeyRing>"
@@ -138,13 +139,12 @@ class KeyRing:
         return self._digests[version or self.digest_key].tag(identity)[:DIGEST_BYTES]
 
     def seal(self, name: Name, page: int, answer: bytes, nonce: bytes) -> bytes:
-        """A recorded answer for the ledger: version, nonce, and the answer without its trailing zeros, sealed."""
-        version = self._record_key
-        return (
-            version.to_bytes(2)
-            + nonce
-            + self._records[version].encrypt(nonce, answer.rstrip(b"\0"), _place(name, page))
-        )
+        """A recorded answer for the ledger: version, nonce, and the answer without its trailing zeros, sealed.
+
+        Who made the answer hands it in before it is filled up: to take off a thousand zeros costs more than to seal.
+        """
+        sealed: bytes = self._record.encrypt(nonce, answer.rstrip(b"\0"), _place(name, page))
+        return self._record_version + nonce + sealed
 
     def open(self, name: Name, page: int, sealed: bytes) -> bytes:
         """The recorded answer, 1,400 bytes; raises KeyFault if it is not this name's and page's, or was changed."""
@@ -174,4 +174,5 @@ def _nested(macs: tuple[Cmac, ...], first: bytes, following: bytes) -> bytes:
 
 
 def _place(name: Name, page: int) -> bytes:
-    return b"%d %d %d %d" % (name.module, name.date.toordinal(), name.sequence, page)
+    module, date, sequence = name
+    return f"{module} {date.toordinal()} {sequence} {page}".encode("ascii")

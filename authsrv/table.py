@@ -37,11 +37,13 @@ def state_of(number: Number | None, card: Card | None, today: dt.date) -> State:
         return State.UNKNOWN
     if number is not None and not number.live:
         return State.REPLACED
-    if card.status is CardStatus.ACTIVE:
-        return State.EXPIRED if expired(card.valid_until, today) else State.ACTIVE
+    if card.status is _STATUS_ACTIVE:
+        return State.EXPIRED if expired(card.valid_until, today) else _STATE_ACTIVE
     return _OTHERWISE[card.status]
 
 
+_STATUS_ACTIVE: Final = CardStatus.ACTIVE  # bound once, as in `authsrv.decide`
+_STATE_ACTIVE: Final = State.ACTIVE
 _OTHERWISE: Final = {
     CardStatus.CLOSED: State.CLOSED,
     CardStatus.BLOCKED: State.BLOCKED,

@@ -14,7 +14,7 @@ from protocol.request import (
     identity_bytes,
     read_envelope,
 )
-from protocol.response import Response, Taken, result_of
+from protocol.response import Response, Taken, pack_answer, result_of
 
 __all__ = [
     "Envelope",
@@ -32,6 +32,7 @@ __all__ = [
     "date_number",
     "decode_request",
     "identity_bytes",
+    "pack_answer",
     "read_envelope",
     "result_of",
 ]

@@ -25,6 +25,15 @@ _ANSWER = Codec(RESPONSE)
 _RECORDED = struct.Struct(">" + "".join(field.form for field in _ANSWER.fields[1:]))  # without what a frame puts first
 _TOTALS_ANSWER = Codec(TOTALS_RESPONSE)
 _RESULT = slice(_ANSWER["result"].at - _IN_REPLY_TO_BYTES, _ANSWER["result"].end - _IN_REPLY_TO_BYTES)
+_SET_NOW: Final = (
+    "command", "flags", "sequence", "date", "module", "result", "reason", "unit", "pages", "page", "authorization",
+    "switch_date", "switch_time", "approved", "still_due", "balance", "available", "valid_until", "text_length",
+    "code_page", "columns",
+)  # fmt: skip
+_HEAD_NOW = struct.Struct(
+    ">" + "".join(field.form if field.name in _SET_NOW else f"{field.size}x" for field in _ANSWER.fields[1:-1])
+)
+_TOTALS: Final = Command.TOTALS.value
 _SHAPED = frozenset(
     ("authorization", "switch_date", "switch_time", "valid_until", "last_date", "text")  # not bare numbers in a value
 )
@@ -161,6 +170,55 @@ class Response(NamedTuple):
             totals=forms.read_pairs(raw) if codec is _TOTALS_ANSWER else (),
             text=_receipt(raw["text"], raw["text_length"]),
         )
+
+
+def pack_answer(
+    command: int,
+    flags: int,
+    sequence: int,
+    date: int,
+    module: int,
+    result: int,
+    reason: int,
+    unit: int,
+    pages: int,
+    page: int,
+    authorization: str,
+    switch_date: datetime.date,
+    switch_time: datetime.time,
+    approved: int,
+    still_due: int,
+    balance: int,
+    available: int,
+    valid_until: datetime.date | None,
+    code_page: CodePage,
+    columns: int,
+    text: bytes,
+) -> bytes:
+    """What `Response.encode` makes of the same fields, at least up to the last byte that is not zero.
+
+    It has only the fields that decisions set today, and only what is set is packed, as one is made for every request.
+    Raises ValueError if a value does not fit its field.
+    """
+    if command == _TOTALS:  # its text stands behind the totals
+        return Response(
+            command, flags, sequence, date, module, result, reason, unit, pages, page, authorization, switch_date,
+            switch_time, approved, still_due, balance, available, valid_until=valid_until, code_page=code_page,
+            columns=columns, text=text,
+        ).encode()  # fmt: skip
+    if not 0 <= result <= RESULT_MAX or len(authorization) not in (0, forms.AUTHORIZATION_DIGITS):
+        raise ValueError("a result has two digits, an authorization number twelve")
+    if len(text) > TEXT_BYTES:
+        raise ValueError("a text is longer than its field")
+    try:
+        head: bytes = _HEAD_NOW.pack(
+            command, flags, sequence, date, module, result, reason, unit, pages, page, authorization.encode("ascii"),
+            _date_number(switch_date), _time_number(switch_time), approved, still_due, balance, available,
+            _date_number(valid_until), len(text), code_page, columns,
+        )  # fmt: skip
+    except struct.error:
+        raise ValueError("a number does not fit its field") from None
+    return head + text
 
 
 def result_of(answer: bytes) -> int:

@@ -16,6 +16,7 @@ from ledger.accounts import Balances
 from ledger.authorizations import Original, Recorded
 from ledger.cards import Card, CardStatus
 from ledger.names import Name
+from loyalty.programme import Programme
 from loyalty.source import parse_programme
 from protocol.crypto import BlockCipher
 from protocol.messages import Request, Response
@@ -39,12 +40,24 @@ def asked(request: Request) -> Ask:
     return ask
 
 
-def facts(card: Card | None = CARD, module: Module = MODULE, issuer: Issuer = ISSUER) -> Facts:
-    return Facts(MOMENT, issuer, module, None, card, None, None, Code.ABSENT, 0)
+def facts(
+    card: Card | None = CARD,
+    module: Module = MODULE,
+    issuer: Issuer = ISSUER,
+    programme: Programme | None = None,
+    original: Original | None = None,
+    code: Code = Code.ABSENT,
+) -> Facts:
+    return Facts(MOMENT, issuer, module, None, card, programme, original, code, 0)
+
+
+def composed(request: Request, known: Facts, decision: Decision) -> list[bytes]:
+    """The pages of an answer as they leave, each filled up."""
+    return [page.ljust(1400, b"\0") for page in compose(asked(request), known, decision, NUMBER)]
 
 
 def answer(decision: Decision, request: Request = SALE) -> Response:
-    [only] = compose(asked(request), facts(), decision, NUMBER)
+    [only] = composed(request, facts(), decision)
     assert len(only) == 1400
     return Response.decode(only)
 
@@ -81,7 +94,7 @@ def test_who_is_refused_for_who_asks_learns_nothing(reason: Reason) -> None:
 def test_a_declined_load_reads_no_balance_without_the_code(code: Code, told: int) -> None:
     """A load needs no access code; one below the limit would else tell anybody what a card with a code holds."""
     coded = CARD._replace(verifier_key=1, verifier=bytes(16))
-    [only] = compose(asked(SALE), facts(coded)._replace(code=code), decline(Reason.BELOW_LIMIT), NUMBER)
+    [only] = composed(SALE, facts(coded, code=code), decline(Reason.BELOW_LIMIT))
     said = Response.decode(only)
     assert (said.balance, said.available) == (told, told)
     assert (b"37.50" in said.text) == bool(told)
@@ -97,9 +110,9 @@ def test_a_long_receipt_is_paged() -> None:
         Name(1001, DAY, 6), False, NUMBER, 19, 0, 978, 7, 1, 1, DAY, None, reversed=False, refunded=0, postings=(),
         answers=(),
     )  # fmt: skip
-    known = facts(card, module, issuer)._replace(programme=programme, original=original)
+    known = facts(card, module, issuer, programme, original)
     decision = Decision(Result.PARTLY, Reason.REFUND_ABOVE_ORIGINAL, approved=10**15, still_due=10**15, card=card)
-    pages = [Response.decode(each) for each in compose(asked(request), known, decision, NUMBER)]
+    pages = [Response.decode(each) for each in composed(request, known, decision)]
     assert [(each.page, each.pages) for each in pages] == [(place, len(pages)) for place in range(1, len(pages) + 1)]
     assert len(pages) > 1
     assert len({each._replace(page=0, text=b"") for each in pages}) == 1
@@ -138,7 +151,7 @@ def test_an_unknown_command_is_answered() -> None:
     _, ask = open_ask(plain, 1001, NO_CODES, RING)
     assert isinstance(ask, Ask)
     [only] = compose(ask, facts(None), decline(Reason.UNKNOWN_COMMAND), NUMBER)
-    said = Response.decode(only)
+    said = Response.decode(only.ljust(1400, b"\0"))
     assert (said.command, said.result) == (0x7777, Result.FORMAT)
     assert said.text
 
@@ -150,7 +163,7 @@ def test_echo_and_page() -> None:
     assert (told.last_date, told.last_sequence, told.sequence) == (DAY, 77, 99)
     nothing = Response.decode(echo(envelope, MODULE, None))
     assert (nothing.last_date, nothing.last_sequence) == (None, 0)
-    [recorded] = compose(asked(SALE), facts(), Decision(Result.APPROVED, approved=1250), NUMBER)
+    [recorded] = composed(SALE, facts(), Decision(Result.APPROVED, approved=1250))
     told = Response.decode(page(envelope, recorded))
     assert told._replace(command=0x13, sequence=7) == Response.decode(recorded)
     assert (told.command, told.sequence) == (0x10, 99)
