@@ -5,12 +5,12 @@ answer is final and not recorded. What else is wrong with it is kept as a Format
 its record before anybody judges it again (law 1).
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from authsrv.keys import CARD_BYTES, KeyRing
 from ledger.batch import Lookup
 from ledger.names import Name, read_authorization_number
-from protocol import access_code
+from protocol import access_code, forms
 from protocol.crypto import BlockCipher
 from protocol.messages import (
     Envelope,
@@ -26,29 +26,40 @@ from protocol.numbers import Command, Reason
 _NO_CARD: Final = bytes(CARD_BYTES)
 
 
-class Ask(NamedTuple):
+class Ask:
     """One request with a usable name."""
 
-    name: Name
-    envelope: Envelope
-    plain: bytes
-    request: Request | FormatError
-    token: bytes | None  # None: no card is named
-    code_came: bool
-    code: str | None  # the digits; None where none came or the block was malformed
+    def __init__(
+        self,
+        name: Name,
+        envelope: Envelope,
+        plain: bytes,
+        request: Request | FormatError,
+        token: bytes | None,
+        code_came: bool,
+        code: str | None,
+    ):
+        self.name: Final = name
+        self.envelope: Final = envelope
+        self.plain: Final = plain
+        self.request: Final = request
+        self.token: Final = token  # None: no card is named
+        self.code_came: Final = code_came
+        self.code: Final = code  # the digits; None where none came or the block was malformed
 
     def __repr__(self) -> str:
         return f"<Ask {self.envelope!r}>"
 
     def lookup(self) -> Lookup:
         """What the database is to look up and lock for it."""
-        name, _, _, request, token, code_came, _ = self
+        request = self.request
         if isinstance(request, FormatError):
-            return Lookup(name, None, with_code=False, original=None, original_number=None)
-        if request.original is None:  # so it is no reversal, and `shown` is the token
-            return Lookup(name, token, code_came, None, None)
-        number = read_authorization_number(request.original) if isinstance(request.original, str) else None
-        return Lookup(name, self.shown, code_came, self.original, number)
+            return Lookup(self.name, None, with_code=False, original=None, original_number=None)
+        original = request.original
+        if original is None:  # so it is no reversal, and `shown` is the token
+            return Lookup(self.name, self.token, self.code_came, None, None)
+        number = read_authorization_number(original) if isinstance(original, str) else None
+        return Lookup(self.name, self.shown, self.code_came, self.original, number)
 
     @property
     def command(self) -> Command | None:
@@ -81,7 +92,7 @@ def open_ask(plain: bytes, module: int, code_cipher: BlockCipher, ring: KeyRing)
     if envelope.module != module:
         return envelope, Reason.FOREIGN_MODULE
     try:
-        name = Name(*envelope.name())
+        name = Name(module, forms.date(envelope.date, "date"), forms.sequence(envelope.sequence, "sequence"))
     except FormatError as error:
         return envelope, error.reason
     token = ring.token(envelope.card) if envelope.card != _NO_CARD else None
