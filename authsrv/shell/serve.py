@@ -195,6 +195,14 @@ async def _serve(settings: Settings, worker: Worker | None) -> None:
         )
 
 
+def lanes_for(workers: int) -> int:
+    """How many lanes a worker has where nobody says: two in all at least, so that one computes while another commits.
+
+    More make smaller batches, which cost more CPU for each request (`loadtest/RESULTS.md`).
+    """
+    return 2 if workers == 1 else 1
+
+
 def service_of(settings: Settings, worker: Worker | None = None) -> Service:
     """What the settings mean for this process, which is given room for its connections.
 
@@ -206,7 +214,7 @@ def service_of(settings: Settings, worker: Worker | None = None) -> Service:
         port=settings.listen.port,
         shared=worker is not None,
         tls=tls_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca),
-        lanes=settings.lanes,
+        lanes=settings.lanes or lanes_for(settings.workers),
         batch_max=settings.batch_max,
         waiting_max=settings.waiting_max,
         drain_s=settings.drain_s,

@@ -94,7 +94,9 @@ class Settings(BaseSettings):
         le=64,
         description="processes on the port, 1 to 64; what follows is for each, metrics on one port after the other",
     )
-    lanes: int = Field(2, ge=1, le=64, description="transactions at once, 1 to 64")
+    lanes: int | None = Field(
+        None, ge=1, le=64, description="transactions at once, 1 to 64; else 2, or 1 in each of several workers"
+    )
     batch_max: int = Field(256, ge=1, le=10_000, description="requests in a transaction at most, 1 to 10000")
     waiting_max: int = Field(4096, ge=1, le=1_000_000, description="requests that wait at most, 1 to 1000000")
     connections_max: int = Field(4096, ge=1, le=1_000_000, description="connections of modules at most, 1 to 1000000")

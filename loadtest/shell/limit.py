@@ -24,7 +24,7 @@ from authsrv.ask import Ask, open_ask
 from authsrv.fold import Fold, answer_all
 from authsrv.keys import CARD_BYTES, KeyRing
 from authsrv.registry import Registry
-from authsrv.shell.serve import Service
+from authsrv.shell.serve import Service, lanes_for
 from ledger.authorizations import Authorization
 from ledger.batch import Gathered, Lookup, Writes
 from ledger.names import Name
@@ -59,8 +59,9 @@ class Limit:
     """Batches ready to be run; the modules are those at the end of the ground's, which no profile uses."""
 
     def __init__(self, ground: Ground, settings: Mapping[str, str], *, seed: int) -> None:
-        """Learn the shape of what the switch writes of a sale; lanes and batches are those of its `settings`."""
-        self.lanes = int(settings.get("lanes", Service().lanes))
+        """Learn the shape of what the switch writes of a sale; lanes and batches are those of all its workers."""
+        workers = int(settings.get("workers", "1"))
+        self.lanes = workers * int(settings.get("lanes", lanes_for(workers)))
         self.batch = int(settings.get("batch_max", Service().batch_max))
         self._ground = ground
         self._random = Random(seed)  # noqa: S311 - which card is next

@@ -24,7 +24,8 @@ from shop import KEK, OTHER, TILLS, Shop
 from wire_client import ConnectionEndedError, connect
 
 from authsrv.shell.listener import Caps
-from authsrv.shell.serve import Service, run_switch
+from authsrv.shell.serve import Service, run_switch, service_of
+from authsrv.shell.settings import load_settings
 from authsrv.shell.tls import tls_context
 from ledger.faults import Unfit
 from protocol.frame import SESSION
@@ -407,3 +408,9 @@ def test_connections_leave_files_for_the_database(files: int, may_be: int, taken
         [sys.executable, "-c", ROOM, str(files), str(may_be)], capture_output=True, text=True, check=True
     )
     assert asked.stdout.split() == [str(taken), str(then)]
+
+
+@pytest.mark.parametrize(("flags", "lanes"), [({}, 2), ({"workers": "2"}, 1), ({"workers": "2", "lanes": "3"}, 3)])
+def test_two_lanes_at_least_in_all(flags: dict[str, str], lanes: int) -> None:
+    """One worker has two lanes, several have one each, unless the settings say how many."""
+    assert service_of(load_settings({**flags, "connections_max": "1"})).lanes == lanes
