@@ -38,7 +38,7 @@ test-compiled: compiled  ## what is compiled, and whole switches of it, tested a
 	PYTHONPATH=$(COMPILED) $(BIN)/pytest -q -m "not system" --numprocesses 3 --dist loadfile tests/authsrv tests/loyalty tests/protocol tests/receipts tests/terminal tests/whole/test_state_machine.py
 
 speed: compiled  ## a short comparison with a stored procedure; a broken hot path fails, noise does not
-	PYTHONPATH=$(COMPILED) $(BIN)/authsrv-loadtest compare --turn-s 4 --rounds 1 --bar 0.2 --json
+	PYTHONPATH=$(COMPILED) $(BIN)/authsrv-loadtest compare --turn-s 4 --rounds 1 --bar 0.3 --json
 
 generate: $(VENV)/.installed  ## rewrite what comes from the wire's declarations
 	$(BIN)/python -m protocol.generate
