@@ -1,13 +1,14 @@
 """An asyncio loop that runs inside of Trio: what asyncpg is awaited on.
 
 asyncio's own loop, not one made like it: Trio waits for the descriptor of its selector, and whenever there is something
-to do the loop makes **one step** (`stop` before `run_forever`, which the standard library documents as one round of
-what is ready). A step costs some ten microseconds, and nothing is handed from task to task in between; the first one is
-made where work begins, so that its first statement is on its way before anybody else runs.
+to do the loop makes **one step**: a round of what is ready (`stop` before `run_forever`, which the standard library
+documents as such), and one more for what that has woken. A step costs some ten microseconds, and nothing is handed from
+task to task in between; the first one is made where work begins, so that its first statement is on its way before
+anybody else runs.
 
 What must hold:
   * `run` is shielded: it ends when the work has ended, whatever happens to the caller.
-  * A step never blocks: the loop asks its selector with no wait, and asyncio code on it waits for sockets alone.
+  * A step never blocks, and ends even where works keep each other ready: between two steps all of Trio's tasks run.
   * Its timers serve the driver's deadlines only: while something runs they are looked at every `TICK_S`.
 """
 
@@ -28,6 +29,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 TICK_S: Final = 0.25
+ROUNDS: Final = 2  # of a step: an answer has come, who waits for it goes on
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -47,13 +49,15 @@ class _Loop(asyncio.SelectorEventLoop):
         return super().call_soon(callback, *args, context=context)
 
     @trio.lowlevel.enable_ki_protection
-    def step(self) -> None:
-        """Do what is ready, and what becomes ready by it without waiting."""
-        self.due = True
-        while self.due:
+    def step(self) -> bool:
+        """Do what is ready and what that wakes, without waiting; whether there is more to do at once."""
+        for _ in range(ROUNDS):
             self.due = False
             self.stop()
             self.run_forever()
+            if not self.due:
+                break
+        return self.due
 
 
 class Bridge:
@@ -69,13 +73,19 @@ class Bridge:
         """Run `work` to its end and return what it returns, or raise what it raises; nothing cancels it."""
         done = trio.Event()
         self._running += 1
-        task = self._loop.create_task(work)
-        task.add_done_callback(lambda _: done.set())
-        self._loop.step()
-        with trio.CancelScope(shield=True):
-            await done.wait()
-        self._running -= 1
+        try:
+            task = self._loop.create_task(work)
+            task.add_done_callback(lambda _: done.set())
+            with trio.CancelScope(shield=True):
+                await self._step()
+                await done.wait()
+        finally:
+            self._running -= 1
         return task.result()
+
+    async def _step(self) -> None:
+        while self._loop.step():
+            await trio.lowlevel.checkpoint()
 
     async def pump(self) -> None:
         """Step whenever a socket of the loop is ready, until `close`; cancelling ends no work, so not this either."""
@@ -84,13 +94,13 @@ class Bridge:
                 nursery.start_soon(self._tick)
                 while True:
                     await trio.lowlevel.wait_readable(self._descriptor)
-                    self._loop.step()
+                    await self._step()
 
     async def _tick(self) -> None:
         while True:
             await trio.sleep(TICK_S)
             if self._running:
-                self._loop.step()
+                await self._step()
 
     def close(self) -> None:
         """End the pump; to be called when no work runs."""
@@ -112,5 +122,6 @@ async def open_bridge(handle: Callable[[asyncio.AbstractEventLoop, dict[str, Any
             finally:
                 bridge.close()
     finally:
-        loop.step()  # what was broken off is told so
+        while loop.step():  # what was broken off is told so
+            pass
         loop.close()

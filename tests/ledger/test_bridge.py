@@ -161,3 +161,27 @@ async def test_what_goes_wrong_beside_is_told(bridge: Bridge, complaints: list[B
 
     assert await bridge.run(work()) == "went on"
     assert [type(each) for each in complaints] == [ValueError]
+
+
+async def test_works_that_keep_each_other_ready_stop_nobody(bridge: Bridge) -> None:
+    """Two works that wake each other for ever, by sockets or not: a task of Trio's has its turn all the same."""
+    here, there = asyncio.Event(), asyncio.Event()
+    over = False
+
+    async def volley(mine: asyncio.Event, other: asyncio.Event) -> None:
+        while not over:
+            await mine.wait()
+            mine.clear()
+            other.set()
+
+    async def served() -> None:
+        here.set()
+        await volley(here, there)
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bridge.run, volley(there, here))
+            nursery.start_soon(bridge.run, served())
+            for _ in range(10):
+                await trio.lowlevel.checkpoint()
+            over = True
