@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-COMPILED := build/compiled
+COMPILED := $(CURDIR)/build/compiled
 PACKAGES := authsrv ledger loadtest loyalty protocol receipts terminal
 
 .PHONY: demo test check compiled test-compiled speed lock generate clean
@@ -35,6 +35,7 @@ $(COMPILED)/.built: $(VENV)/.installed $(shell find $(PACKAGES) -type f -not -na
 	touch $@
 
 test-compiled: compiled  ## what is compiled, and whole switches of it, tested as its source is
+	PYTHONPATH=$(COMPILED) $(BIN)/python -P -c "from authsrv import fold; assert fold.__file__.endswith('.so'), fold.__file__"
 	PYTHONPATH=$(COMPILED) $(BIN)/pytest -q -m "not system" --numprocesses 3 --dist loadfile tests/authsrv tests/loyalty tests/protocol tests/receipts tests/terminal tests/whole/test_state_machine.py
 
 speed: compiled  ## a short comparison with a stored procedure; a broken hot path fails, noise does not

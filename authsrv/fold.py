@@ -120,7 +120,7 @@ class Fold:
         card_id = original.card if original is not None else number.card if number is not None else None
         card = self._cards.get(card_id) if card_id is not None else None
         programme = self._programme(card.programme) if card is not None else None
-        return Facts(  # by place, as all that is made for every request: by keywords a tuple takes four times as long
+        return Facts(
             self._moment,
             self._registry.issuer,
             self._module(ask),

@@ -84,7 +84,9 @@ class Lanes:
                 course = _Course(queue, batch)
                 try:
                     await self._door.run(partial(self._run, course))
-                except Exception as fault:  # noqa: BLE001 - whatever it is, `settle` knows what it means
+                except Exception as fault:
+                    if not course.batch:
+                        raise  # nobody's: a mistake of ours behind a COMMIT
                     await self.settle(course.batch, fault)
             elif queue.closed:
                 return

@@ -1,7 +1,7 @@
 """The one door between Trio, where the switch lives, and asyncio, where asyncpg lives.
 
 `await door.run(work)` takes one connection and makes **one crossing**: `work` runs on the asyncio side from its first
-statement to its COMMIT, because a crossing costs more than a statement. What must hold:
+statement to its last COMMIT, whether of one transaction or of many. What must hold:
 
 - **The crossing is shielded.** A cancellation that reached asyncpg during COMMIT would leave a committed row and a
   caller who does not know. So a caller can give up while it waits for a connection, never later; what it does with a

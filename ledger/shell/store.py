@@ -1,9 +1,9 @@
 """The store: a batch's two statements, and the few reads of the switch, each one call of the SQL API.
 
-`transact` is the whole transaction of a batch. It runs on the asyncio side of the door, in one crossing: gather,
-decide, record, commit. Deciding is the caller's pure function, called between the locks and the writes. A batch that
-records nothing still commits, and has its COMMIT wait like any other: what it answers from may be visible and not yet
-safe.
+`transact` is the whole transaction of a batch. It runs on the asyncio side of the door: begin, unless the COMMIT of the
+batch before did that, gather, decide, record, commit. Deciding is the caller's pure function, called between the locks
+and the writes. A batch that records nothing still commits, and has its COMMIT wait like any other: what it answers from
+may be visible and not yet safe.
 
 Rows are turned into the ledger's types here and nowhere else, and the other way here and in `ledger.shell.rows`.
 """
