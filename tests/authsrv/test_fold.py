@@ -165,12 +165,16 @@ REFERRING = {"repeat", "other content", "reverse", "refund", "reprint"}
 
 
 def told(answers: list[bytes]) -> list[tuple[Any, ...]]:
-    """What matters of each answer, and which earlier one it is a copy of."""
+    """What matters of each answer, and which earlier one it is a copy of, where it is recorded.
+
+    What is not recorded carries the second in which it was answered, and two of them may be alike or not.
+    """
     shown = []
     for answer in answers:
         said = Response.decode(answer)
         fields = (said.result, said.reason, said.approved, said.still_due, said.balance, said.available, said.unit)
-        shown.append((*fields, said.valid_until, said.pages, len(said.text), answers.index(answer)))
+        copy_of = answers.index(answer) if said.authorization else None
+        shown.append((*fields, said.valid_until, said.pages, len(said.text), copy_of))
     return shown
 
 
