@@ -46,8 +46,7 @@ _SHOWN_DIGITS: Final = 4
 _NAMES_KEPT: Final = 4096
 _DAYS_KEPT: Final = 128
 _SECONDS_KEPT: Final = 1024
-_GROUPED_FROM: Final = 1000
-_TABLED_EXPONENT_MAX: Final = 3
+_GROUP: Final = 1000
 
 
 def shared_keys(facts: ReceiptFacts) -> tuple[object, ...]:
@@ -147,28 +146,23 @@ def mask(card: str) -> str:
 
 
 class _Money:
-    """Writes amounts of one currency; what stands behind the whole units is looked up."""
+    """Writes amounts of one currency, in groups of three digits; all pieces but the first digits are looked up."""
 
     def __init__(self, decimal: str, group: str, currency: str, exponent: int) -> None:
-        self._decimal = decimal
-        self._group = group
-        self._currency = currency
-        self._exponent = exponent
-        self._unit = 10**exponent if exponent <= _TABLED_EXPONENT_MAX else 0
-        self._quick_end = _GROUPED_FROM * self._unit
+        self._unit = 10**exponent
         self._ends = [
             (f"{decimal}{part:0{exponent}} {currency}" if exponent else f" {currency}") for part in range(self._unit)
         ]
+        self._groups = [f"{group}{three:03}" for three in range(_GROUP)]
 
     def written(self, minor: int | None) -> str:
         """An amount in minor units; "" for none."""
         if minor is None:
             return ""
-        if 0 <= minor < self._quick_end:
-            return str(minor // self._unit) + self._ends[minor % self._unit]
-        exponent = self._exponent
-        digits = f"{abs(minor):0{exponent + 1}}"
-        whole, fraction = (digits[:-exponent], self._decimal + digits[-exponent:]) if exponent else (digits, "")
-        if len(whole) > 3:
-            whole = f"{int(whole):,}".replace(",", self._group)
-        return f"{'-' if minor < 0 else ''}{whole}{fraction} {self._currency}"
+        rest = abs(minor)
+        written = self._ends[rest % self._unit]
+        rest //= self._unit
+        while rest >= _GROUP:
+            written = self._groups[rest % _GROUP] + written
+            rest //= _GROUP
+        return f"-{rest}{written}" if minor < 0 else str(rest) + written

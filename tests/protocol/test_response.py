@@ -14,6 +14,7 @@ from protocol.messages import (
     FormatError,
     Response,
     Taken,
+    pack_answer,
     result_of,
 )
 from protocol.numbers import CodePage, Command
@@ -21,6 +22,11 @@ from protocol.numbers import CodePage, Command
 WIRE = json.loads((Path(__file__).parent / "vectors" / "wire.json").read_text())
 SUITES = pytest.mark.parametrize("suite", ["1", "2"])
 
+PACKED = (
+    "command", "flags", "sequence", "date", "module", "result", "reason", "unit", "pages", "page", "authorization",
+    "switch_date", "switch_time", "approved", "still_due", "balance", "available", "valid_until", "code_page",
+    "columns", "text",
+)  # fmt: skip
 PAIRS = tuple((kind, kind * 100) for kind in range(10))
 
 
@@ -86,6 +92,38 @@ def test_any_answer_goes_there_and_back(wanted: Response) -> None:
     assert Response.decode(answer) == wanted
 
 
+@given(
+    st.fixed_dictionaries(
+        {
+            "command": st.sampled_from([Command.SALE, Command.TOTALS, 0, 0xFFFF]),
+            "flags": st.integers(0, 0xFFFF),
+            "sequence": st.integers(0, 2**32 - 1),
+            "date": st.integers(0, 2**32 - 1),
+            "module": st.integers(0, 2**32 - 1),
+            "result": st.integers(0, 99),
+            "reason": st.integers(0, 0xFFFF),
+            "unit": st.integers(0, 0xFFFF),
+            "pages": st.integers(0, 255),
+            "page": st.integers(0, 255),
+            "authorization": st.sampled_from(["", "323000000014"]),
+            "switch_date": st.dates(),
+            "switch_time": st.times(),
+            "approved": st.integers(-(2**63), 2**63 - 1),
+            "still_due": st.integers(-(2**63), 2**63 - 1),
+            "balance": st.integers(-(2**63), 2**63 - 1),
+            "available": st.integers(-(2**63), 2**63 - 1),
+            "valid_until": st.none() | st.dates(),
+            "code_page": st.sampled_from(CodePage),
+            "columns": st.integers(0, 255),
+            "text": st.binary(max_size=1056),
+        }
+    )
+)
+def test_a_packed_answer_is_the_encoded_one_to_its_last_byte(fields: dict[str, Any]) -> None:
+    """Filled up with zeros, what is packed at once is what the value encodes to, whatever it says."""
+    assert pack_answer(**fields).ljust(1400, b"\0") == Response(**fields).encode()
+
+
 def test_the_result_alone() -> None:
     """It stands at bytes 16 and 17 of what is recorded: 24 and 25 of the answer, which begins with the counter."""
     recorded = Response(result=51, reason=5102).encode()
@@ -144,3 +182,6 @@ def test_an_answer_that_does_not_fit_is_not_sent(wrong: dict[str, Any]) -> None:
     """A value that is too large for its field is an error and never cut."""
     with pytest.raises(ValueError, match=r"longer|fit|digits"):
         Response(**wrong).encode()
+    fields = Response()._asdict() | {"switch_date": datetime.date(2026, 11, 30)} | wrong
+    with pytest.raises(ValueError, match=r"longer|fit|digits"):
+        pack_answer(**{name: fields[name] for name in PACKED})
