@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 ATTEMPTS_MAX = 6
 BACK_OFF_S = 0.05
 BACK_OFF_MAX_S = 1.0
+BATCHES_A_CROSSING = 64  # nothing cancels a crossing, so it has to end by itself, however many wait
 
 
 class Overdue(Exception):
@@ -84,7 +85,7 @@ class Lanes:
                 course = _Course(queue, batch)
                 try:
                     await self._door.run(partial(self._run, course))
-                except Exception as fault:
+                except Exception as fault:  # whatever it is, `settle` knows what it means for whom was in hand
                     if not course.batch:
                         raise  # nobody's: a mistake of ours behind a COMMIT
                     await self.settle(course.batch, fault)
@@ -94,15 +95,17 @@ class Lanes:
                 await queue.filled.wait()
 
     async def _run(self, course: _Course, connection: Connection) -> None:
-        """Settle batch after batch over one connection, in one crossing, as long as there are any."""
-        while course.batch:
+        """Settle batch after batch over one connection, as long as there are any, up to the bound of a crossing."""
+        for left in reversed(range(BATCHES_A_CROSSING)):
             if batch := self._timely(course.batch):
                 course.batch = batch
                 started = trio.current_time()
-                answers = await self._work(batch, course.queue.waits)(connection)
+                answers = await self._work(batch, course.queue.waits if left else _nobody)(connection)
                 course.batch = []
                 self._reply(batch, answers, started)
-            course.batch = course.queue.take(self._batch_max)
+            course.batch = course.queue.take(self._batch_max) if left else []
+            if not course.batch:
+                return
 
     # Settling
 
@@ -208,6 +211,10 @@ class Lanes:
             f": {fault}" if isinstance(fault, LedgerFault) else ""
         )  # others' words could hold what must not be logged
         logger.warning("a batch of %d did not settle: %s%s", len(batch), type(fault).__name__, what)
+
+
+def _nobody() -> bool:
+    return False
 
 
 async def _rest(seconds: float) -> float:

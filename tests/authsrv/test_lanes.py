@@ -225,6 +225,18 @@ class TestLanes:
         )
         assert [row["rows"] for row in rows] == [4, 4, 1]
 
+    async def test_a_crossing_has_an_end(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing cancels a crossing: with two batches a crossing at most, three batches are two crossings."""
+        monkeypatch.setattr(lanes, "BATCHES_A_CROSSING", 2)
+        asks = await sales(shop, 9)
+        door, answers = FaultyDoor(shop), list[int]()
+        shop_lanes = through(shop, door, batch_max=4).lanes
+        assert all(shop_lanes.offer(pending(ask, answers)) for ask in asks)
+        shop_lanes.close()
+        await shop_lanes.run()
+        assert answers == [Result.APPROVED] * 9
+        assert door.calls == 2
+
     async def test_a_fault_stops_nobody_behind_it(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
         """A bad request in the second of three batches gets 96 alone; the first was answered, the third still is."""
         asks, count = await sales(shop, 12), await recorded(shop)
