@@ -18,7 +18,7 @@ from authsrv.answer import compose, late_original, unrecorded
 from authsrv.ask import Ask, same_content
 from authsrv.decide import decide, recordable
 from authsrv.facts import Code, Decision, Facts, Module, Moment
-from authsrv.keys import ANSWER_BYTES, NONCE_BYTES, KeyRing
+from authsrv.keys import NONCE_BYTES, KeyRing, filled_up
 from authsrv.registry import Registry
 from ledger.authorizations import Authorization, Original, Recorded
 from ledger.batch import Gathered, Writes
@@ -68,7 +68,7 @@ class Fold:
         """The answers to the batch, page 1 of each, 1,400 bytes."""
         told = [self._decide(place, ask) for place, ask in enumerate(asks)]
         self._record()
-        return [_filled_up(each.pages[0]) if isinstance(each, _Outcome) else each for each in told]
+        return [filled_up(each.pages[0]) if isinstance(each, _Outcome) else each for each in told]
 
     def _decide(self, place: int, ask: Ask) -> _Outcome | bytes:
         """What becomes of the request at `place`, or its answer where nothing new does."""
@@ -275,7 +275,7 @@ class Fold:
         if original is None or outcome.ask.command is not Command.REPRINT:
             return ()
         if original.name in self._outcomes:
-            return tuple([_filled_up(page) for page in self._outcomes[original.name].pages])
+            return tuple([filled_up(page) for page in self._outcomes[original.name].pages])
         return tuple(
             self._ring.open(original.name, page, sealed) for page, sealed in enumerate(original.answers, start=1)
         )
@@ -316,10 +316,6 @@ class Fold:
                 decision.undos,
             ),
         )
-
-
-def _filled_up(page: bytes) -> bytes:
-    return page.ljust(ANSWER_BYTES, b"\0")
 
 
 def answer_all(asks: Sequence[Ask], fold: Fold) -> list[bytes]:

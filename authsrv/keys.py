@@ -153,10 +153,15 @@ class KeyRing:
             answer = self._records[version].decrypt(nonce, sealed[2 + NONCE_BYTES :], _place(name, page))
         except (KeyError, InvalidTag):
             raise KeyFault(f"a recorded answer does not open under record key {version}") from None
-        return answer.ljust(ANSWER_BYTES, b"\0")
+        return filled_up(answer)
 
     def _nest(self, keys: Mapping[tuple[Purpose, int], bytes], purpose: Purpose) -> tuple[Cmac, ...]:
         return tuple(Cmac(keys[purpose, version]) for version in range(1, self._current[purpose] + 1))
+
+
+def filled_up(page: bytes) -> bytes:
+    """A page of an answer as it leaves: 1,400 bytes, zeros at its end."""
+    return page.ljust(ANSWER_BYTES, b"\0")
 
 
 def _up_to(macs: tuple[Cmac, ...], version: int | None) -> tuple[Cmac, ...]:

@@ -55,7 +55,7 @@ class _Course:
 
 
 class Lanes:
-    """The lanes of one process; `offer` puts a request in, `run` settles until `close`."""
+    """The lanes of one process; `queues` take requests, `run` settles until `close`."""
 
     def __init__(self, door: Door, rules: Rules, *, lanes: int, batch_max: int, waiting_max: int) -> None:
         """Make `lanes` lanes of at most `batch_max` requests a transaction and `waiting_max` waiting in all."""
@@ -63,10 +63,6 @@ class Lanes:
         self._rules = rules
         self._batch_max = batch_max
         self.queues = Queues(lanes, waiting_max)
-
-    def offer(self, pending: Pending) -> bool:
-        """Put a request into its lane; False where that is full or closed."""
-        return self.queues.offer(pending)
 
     async def run(self) -> None:
         """Settle what is offered until `close`, then what is left."""

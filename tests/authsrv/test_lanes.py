@@ -191,7 +191,7 @@ class TestLanes:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(lanes.run)
                 for ask in await sales(shop, 20):
-                    assert lanes.offer(pending(ask, answers))
+                    assert lanes.queues.offer(pending(ask, answers))
                 lanes.close()
         assert answers == [Result.APPROVED] * 20
         await shop.check_books()
@@ -200,9 +200,9 @@ class TestLanes:
         """With two waiting in a lane of two the third is not taken, and after `close` none is."""
         lanes = through(shop, shop.door, waiting_max=2).lanes
         asks, answers = await sales(shop, 3), list[int]()
-        assert [lanes.offer(pending(ask, answers)) for ask in asks] == [True, True, False]
+        assert [lanes.queues.offer(pending(ask, answers)) for ask in asks] == [True, True, False]
         lanes.close()
-        assert not lanes.offer(pending(asks[2], answers))
+        assert not lanes.queues.offer(pending(asks[2], answers))
         await lanes.run()
         assert answers == [Result.APPROVED] * 2
 
@@ -211,7 +211,7 @@ class TestLanes:
         asks = await sales(shop, 9)
         door, answers = FaultyDoor(shop), list[int]()
         lanes = through(shop, door, batch_max=4).lanes
-        assert all(lanes.offer(pending(ask, answers)) for ask in asks)
+        assert all(lanes.queues.offer(pending(ask, answers)) for ask in asks)
         lanes.close()
         await lanes.run()
         assert answers == [Result.APPROVED] * 9
@@ -231,7 +231,7 @@ class TestLanes:
         asks = await sales(shop, 9)
         door, answers = FaultyDoor(shop), list[int]()
         shop_lanes = through(shop, door, batch_max=4).lanes
-        assert all(shop_lanes.offer(pending(ask, answers)) for ask in asks)
+        assert all(shop_lanes.queues.offer(pending(ask, answers)) for ask in asks)
         shop_lanes.close()
         await shop_lanes.run()
         assert answers == [Result.APPROVED] * 9
@@ -242,7 +242,7 @@ class TestLanes:
         asks, count = await sales(shop, 12), await recorded(shop)
         make_it_fail(monkeypatch, asks[5])
         lanes, answers = through(shop, shop.door, batch_max=4).lanes, list[int]()
-        assert all(lanes.offer(pending(ask, answers)) for ask in asks)
+        assert all(lanes.queues.offer(pending(ask, answers)) for ask in asks)
         lanes.close()
         await lanes.run()
         assert answers[:4] == answers[-4:] == [Result.APPROVED] * 4
@@ -258,7 +258,7 @@ class TestLanes:
             offered = pending(ask, answers)
             if place in (1, 4, 5, 6, 7):
                 offered.deadline = trio.current_time()
-            assert lanes.offer(offered)
+            assert lanes.queues.offer(offered)
         lanes.close()
         await lanes.run()
         assert sorted(answers) == [Result.APPROVED] * 3 + [Result.UNAVAILABLE] * 5
@@ -282,7 +282,7 @@ class TestLanes:
 
         monkeypatch.setattr(store, "commit", commit_unseen)
         lanes, answers = through(shop, shop.door, batch_max=4).lanes, list[int]()
-        assert all(lanes.offer(pending(ask, answers)) for ask in asks)
+        assert all(lanes.queues.offer(pending(ask, answers)) for ask in asks)
         lanes.close()
         await lanes.run()
         assert answers == [Result.APPROVED] * 12
@@ -295,7 +295,7 @@ class TestLanes:
         several = [Lanes(shop.door, shop.rules, lanes=1, batch_max=5, waiting_max=64) for _ in range(3)]
         answers: list[int] = []
         for ask in asks:
-            assert chosen.choice(several).offer(pending(ask, answers))
+            assert chosen.choice(several).queues.offer(pending(ask, answers))
         async with trio.open_nursery() as nursery:
             for lanes in several:
                 lanes.close()
