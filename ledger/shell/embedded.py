@@ -64,6 +64,8 @@ SHELF = Path("/var/lib/authsrv-db")  # copies of the binaries for the account; a
 
 GATE_S = 180.0  # as long as a start may take, and a little more
 START_S = 120.0  # a crash recovery reads up to max_wal_size
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+SHARED_MIB = (128, 8192)  # of a quarter of the memory, PostgreSQL's own advice: at least, at most
 STOP_S = 60.0
 REAP_S = 2.0
 ANSWER_S = 10.0
@@ -78,15 +80,15 @@ unix_socket_directories = {socket_folder}
 unix_socket_permissions = 0700
 password_encryption = 'scram-sha-256'
 max_connections = 100
-shared_buffers = '256MB'
-effective_cache_size = '1GB'
+shared_buffers = '{shared_mib}MB'
+effective_cache_size = '{cached_mib}MB'
 random_page_cost = 1.1
 fsync = on
 full_page_writes = on
 synchronous_commit = on
-max_wal_size = '2GB'
+max_wal_size = '6GB'
 min_wal_size = '256MB'
-checkpoint_timeout = '15min'
+checkpoint_timeout = '30min'
 jit = off
 timezone = 'UTC'
 log_timezone = 'UTC'
@@ -437,9 +439,23 @@ def _check_version(layout: Layout) -> None:
 # Starting, adopting, stopping
 
 
+def _memory_mib() -> int:
+    """What this host has, or a container's limit where there is one."""
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with contextlib.suppress(OSError, ValueError):  # not in a container, or "max"
+        sizes.append(int(CONTAINER_LIMIT.read_text()))
+    return min(sizes) // (1024 * 1024)
+
+
 def _start(layout: Layout, binaries: Path, account: Account | None) -> None:
     socket_folder = "'" + str(layout.cluster).replace("\\", "\\\\").replace("'", "''") + "'"
-    for path, text in ((layout.settings, SETTINGS.format(socket_folder=socket_folder)), (layout.hba, HBA)):
+    memory_mib = _memory_mib()
+    settings = SETTINGS.format(
+        socket_folder=socket_folder,
+        shared_mib=sorted((memory_mib // 4, *SHARED_MIB))[1],
+        cached_mib=memory_mib // 2,
+    )
+    for path, text in ((layout.settings, settings), (layout.hba, HBA)):
         path.write_text(text)
         path.chmod(0o644)
     if layout.log.exists() and layout.log.stat().st_size > LOG_BYTES_MAX:

@@ -250,6 +250,29 @@ def test_nothing_that_durability_rests_on_is_off(database_folder: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("memory_mib", "shared_mib"), [(256, 128), (512, 128), (1200, 300)])
+def test_the_cache_is_a_quarter_of_the_memory(
+    database_folder: Path, monkeypatch: pytest.MonkeyPatch, memory_mib: int, shared_mib: int
+) -> None:
+    """And no less than PostgreSQL comes with."""
+    monkeypatch.setattr(embedded, "_memory_mib", lambda: memory_mib)
+    with attached(database_folder) as attachment:
+        found = ask(
+            attachment.admin_dsn, "select setting::int * 8 / 1024 from pg_settings where name = 'shared_buffers'"
+        )
+    assert found == [(shared_mib,)]
+
+
+def test_a_containers_limit_counts_as_the_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where there is one that is lower; "max" is none."""
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(embedded, "CONTAINER_LIMIT", limit)
+    whole = embedded._memory_mib()
+    for text, mib in (("67108864\n", 64), ("max\n", whole), (f"{2**60}\n", whole)):
+        limit.write_text(text)
+        assert embedded._memory_mib() == mib
+
+
 def test_the_log_has_no_statement_and_no_value(database_folder: Path) -> None:
     """An error whose text quotes a value goes to the client alone."""
     with attached(database_folder) as attachment, pytest.raises(asyncpg.InvalidTextRepresentationError, match="4111"):
