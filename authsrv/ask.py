@@ -38,6 +38,8 @@ class Ask:
         token: bytes | None,
         code_came: bool,
         code: str | None,
+        new_code: str | None = None,
+        new_token: bytes | None = None,
     ):
         self.name: Final = name
         self.envelope: Final = envelope
@@ -46,6 +48,8 @@ class Ask:
         self.token: Final = token  # None: no card is named
         self.code_came: Final = code_came
         self.code: Final = code  # the digits; None where none came or the block was malformed
+        self.new_code: Final = new_code  # the digits that a code is changed to, in the same way
+        self.new_token: Final = new_token  # of the number that takes the card's place
 
     def __repr__(self) -> str:
         return f"<Ask {self.envelope!r}>"
@@ -57,7 +61,7 @@ class Ask:
             return Lookup(self.name, None, with_code=False, original=None, original_number=None)
         original = request.original
         if original is None:  # so it is no reversal, and `shown` is the token
-            return Lookup(self.name, self.token, self.code_came, None, None)
+            return Lookup(self.name, self.token, self.code_came, None, None, self.new_token)
         number = read_authorization_number(original) if isinstance(original, str) else None
         return Lookup(self.name, self.shown, self.code_came, self.original, number)
 
@@ -96,7 +100,7 @@ def open_ask(plain: bytes, module: int, code_cipher: BlockCipher, ring: KeyRing)
     except FormatError as error:
         return envelope, error.reason
     token = ring.token(envelope.card) if envelope.card != _NO_CARD else None
-    code_came, code = False, None
+    code_came, code, new_code, new_token = False, None, None, None
     request: Request | FormatError
     try:
         request = decode_request(plain, envelope)
@@ -106,7 +110,11 @@ def open_ask(plain: bytes, module: int, code_cipher: BlockCipher, ring: KeyRing)
         if request.access_code_block is not None:
             code_came = True
             code = access_code.decode(request.access_code_block, request.card, code_cipher)
-    return envelope, Ask(name, envelope, plain, request, token, code_came, code)
+        if request.new_access_code_block is not None:
+            new_code = access_code.decode(request.new_access_code_block, request.card, code_cipher)
+        if request.new_card:
+            new_token = ring.token(request.new_card.encode().ljust(CARD_BYTES, b"\0"))
+    return envelope, Ask(name, envelope, plain, request, token, code_came, code, new_code, new_token)
 
 
 def same_content(ask: Ask, ring: KeyRing, token_key: int, digest_key: int) -> bytes:

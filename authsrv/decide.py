@@ -10,24 +10,43 @@ Everything was read before; here everything is checked in one ranked order, and 
     amount                  zero, limits                                       13, 61, 65
     funds                   all, a part where everybody agrees, or nothing     51
 
-A refund is about its original's card, so that its original comes before the card. A reversal is the exception that the
-laws ask for: it undoes what was recorded, whatever has become of the card since.
+What is about an original is about its card, so that the original comes before the card. A reversal is the exception
+that the laws ask for: it undoes what was recorded, whatever has become of the card since. Holds that have expired are
+ended before anything of their card is decided, by who calls.
 """
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Final
 
 from authsrv.facts import TRIES_MAX, Code, Decision, Facts, decline
-from authsrv.table import APPROVALS, CARD_SHOWN, CODE_NEEDED, LOADS, NOT_REVERSIBLE, REFUNDABLE, SERVED, TABLE, state_of
+from authsrv.table import (
+    APPROVALS,
+    CARD_SHOWN,
+    CODE_NEEDED,
+    CODE_OF_HOLDER_ONLY,
+    DESK_ONLY,
+    ENDED,
+    HARD_BLOCKS,
+    LOADS,
+    MOVING,
+    NOT_REVERSIBLE,
+    REFUNDABLE,
+    SERVED,
+    TABLE,
+    State,
+    state_of,
+)
 from ledger.accounts import Account
 from ledger.authorizations import Original, Undo
 from ledger.cards import Card, CardStatus
+from ledger.holds import Hold, HoldEnd, reserve
 from ledger.names import Name
-from ledger.postings import Posting, apply, bring, spend, undo
+from ledger.postings import Posting, apply, bring, pay_out, spend, undo
 from loyalty.limits import check_load, check_sale
 from loyalty.programme import AccessCode, Programme
 from protocol.messages import FormatError, OriginalName, Request
-from protocol.numbers import OWN, Command, Flag, Reason, Result
+from protocol.numbers import OWN, Command, Flag, GivenReason, Reason, Result
 
 # Bound once: reading a member of an enumeration is a call, and every request reads several.
 _APPROVED: Final = Result.APPROVED
@@ -39,6 +58,7 @@ _SALE: Final = Command.SALE
 _REVERSE: Final = Command.REVERSE
 _REPRINT: Final = Command.REPRINT
 _REFUND: Final = Command.REFUND
+_BLOCKED: Final = Reason.BLOCKED
 _CODE_REQUIRED: Final = AccessCode.REQUIRED
 _CODE_OPTIONAL: Final = AccessCode.OPTIONAL
 _HOLDER_IN_ORDER: Final = Decision(_APPROVED)
@@ -67,6 +87,8 @@ def decide(request: Request | FormatError, date: dt.date, facts: Facts) -> Decis
         return decline(Reason.OUTSIDE_WINDOW)
     if request.command not in SERVED:
         return decline(Reason.NOT_BUILT)
+    if request.command in DESK_ONLY and not facts.module.desk:
+        return decline(Reason.COMMAND)
 
     proven = _prove_holder(request, facts)
     if proven.result is not _APPROVED:
@@ -83,6 +105,8 @@ def _by_command(request: Request, facts: Facts) -> Decision:
         return _reprint(facts)
     if command is _REFUND:
         return _refund(request, facts)
+    if command in _OF_A_HOLD:
+        return _end_hold(request, facts)
     refusal, card, programme = _admit(request, facts)
     if card is None or programme is None:
         return decline(refusal)
@@ -90,7 +114,7 @@ def _by_command(request: Request, facts: Facts) -> Decision:
         return _sale(request, facts, card, programme)
     if command in LOADS:
         return _load(request, facts, card, programme)
-    return Decision(Result.APPROVED, card=card)
+    return _RARE[command](request, facts, card, programme)
 
 
 # Who is asking
@@ -124,6 +148,8 @@ def _prove_holder(request: Request, facts: Facts) -> Decision:
 def _code_needed(command: Command, facts: Facts) -> bool:
     if command not in CODE_NEEDED or facts.card is None or facts.programme is None:
         return False
+    if command in CODE_OF_HOLDER_ONLY and (facts.module.desk or facts.card.verifier is None):
+        return False
     asked = facts.programme.access_code
     return asked is _CODE_REQUIRED or (asked is _CODE_OPTIONAL and facts.card.verifier is not None)
 
@@ -132,6 +158,8 @@ def _admit(request: Request, facts: Facts) -> tuple[Reason, Card | None, Program
     """The card and programme that a command may go on with, or the reason why not."""
     card, programme = facts.card, facts.programme
     refusal = TABLE[request.command, state_of(facts.number, card, facts.moment.today)]
+    if refusal is _BLOCKED and card is not None and card.blocked is not None:
+        refusal = HARD_BLOCKS.get(card.blocked, refusal)
     if refusal is None and programme is None:
         refusal = Reason.NOT_PROGRAMME  # no version of the card's programme is in force yet
     if refusal is None and request.programme not in (0, card.programme if card else 0):
@@ -167,17 +195,144 @@ def _load(request: Request, facts: Facts, card: Card, programme: Programme) -> D
 
 
 def _sale(request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:
+    refusal, taken = _takable(request, facts, card, programme)
+    if refusal is not None:
+        return decline(refusal)
+    if taken == request.amount:
+        return _moved(card, spend(taken), taken)
+    return _moved(card, spend(taken), taken, result=_PARTLY, still_due=request.amount - taken)
+
+
+def _takable(request: Request, facts: Facts, card: Card, programme: Programme) -> tuple[Reason | None, int]:
+    """How much of the amount the card can give, all or a part where everybody agrees; or why nothing."""
     if not request.amount:
-        return decline(Reason.AMOUNT_ZERO)
+        return Reason.AMOUNT_ZERO, 0
     limit = check_sale(programme, request.amount)
     if limit is not None:
-        return decline(Reason[limit.name])
-    available = card.balances.available
+        return Reason[limit.name], 0
+    balances = card.balances
+    available = balances.available
     if request.amount <= available:
-        return _moved(card, spend(request.amount), request.amount)
+        return None, request.amount
     if available and Flag.PARTIAL in request.flags and programme.partial and facts.module.partial:
-        return _moved(card, spend(available), available, result=_PARTLY, still_due=request.amount - available)
-    return decline(Reason.FUNDS)
+        return None, available
+    return Reason.HELD if request.amount <= available + balances.held else Reason.FUNDS, 0
+
+
+def _cash_out(_request: Request, _facts: Facts, card: Card, programme: Programme) -> Decision:
+    """Pay the whole balance out and close the card."""
+    if not programme.cash_out:
+        return decline(Reason.NOT_PROGRAMME)
+    if card.holds:
+        return decline(Reason.OPEN_HOLDS)
+    closed = card._replace(status=CardStatus.CLOSED)
+    return _moved(closed, pay_out(card.balances.value), card.balances.value)
+
+
+# Holds
+
+
+def _hold(request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:
+    if programme.hold_minutes is None:
+        return decline(Reason.NOT_PROGRAMME)
+    refusal, taken = _takable(request, facts, card, programme)
+    if refusal is not None:
+        return decline(refusal)
+    expires_at = facts.moment.at + dt.timedelta(minutes=programme.hold_minutes)
+    hold = Hold(_name(request), taken, expires_at)
+    return Decision(
+        _APPROVED if taken == request.amount else _PARTLY,
+        approved=taken,
+        still_due=request.amount - taken,
+        card=card._replace(holds=(*card.holds, hold), balances=reserve(card.balances, taken)),
+        hold=hold,
+    )
+
+
+def _end_hold(request: Request, facts: Facts) -> Decision:
+    """Take an open hold up to its amount, or give it up; what is not taken is free again."""
+    original = facts.original
+    if original is None:
+        return decline(Reason.ORIGINAL_UNKNOWN)
+    if original.tombstone or original.reversed:
+        return decline(Reason.ALREADY_REVERSED)
+    if not _own(facts, original):
+        return decline(Reason.FOREIGN_ORIGINAL)
+    if original.result not in APPROVALS:
+        return decline(Reason.ORIGINAL_DECLINED)
+    if original.command != Command.HOLD:
+        return decline(Reason.NOT_A_HOLD)
+    if facts.number is not None and facts.number.card != original.card:
+        return decline(Reason.CARD_DIFFERS)
+    refusal, card, programme = _admit(request, facts)
+    if card is None or programme is None:
+        return decline(refusal)
+    if original.ended is not None:
+        return decline(ENDED[original.ended])
+    free = _freed(card, original)
+    if request.command is Command.RELEASE:
+        return Decision(_APPROVED, approved=original.approved, card=free, ended=(original.name, HoldEnd.RELEASED))
+    if not request.amount:
+        return decline(Reason.AMOUNT_ZERO)
+    if request.amount > original.approved:
+        return decline(Reason.ABOVE_HOLD)
+    return _moved(free, spend(request.amount), request.amount, ended=(original.name, HoldEnd.CONFIRMED))
+
+
+def _freed(card: Card, hold: Original) -> Card:
+    """The card without this hold."""
+    return card._replace(
+        holds=tuple([each for each in card.holds if each.name != hold.name]),
+        balances=reserve(card.balances, -hold.approved),
+    )
+
+
+# The card itself
+
+
+def _block(request: Request, _facts: Facts, card: Card, _programme: Programme) -> Decision:
+    return Decision(_APPROVED, card=card._replace(blocked=request.reason.value))
+
+
+def _unblock(_request: Request, facts: Facts, card: Card, _programme: Programme) -> Decision:
+    if card.blocked in HARD_BLOCKS and not facts.module.desk:
+        return decline(Reason.COMMAND)
+    return Decision(_APPROVED, card=card._replace(blocked=None))
+
+
+def _change_code(_request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:
+    if programme.access_code is AccessCode.NONE:
+        return decline(Reason.NOT_PROGRAMME)
+    if facts.new_verifier is None:
+        return decline(Reason.BAD_NEW_CODE)
+    return Decision(_APPROVED, card=card._replace(verifier=facts.new_verifier, verifier_key=facts.verifier_key))
+
+
+def _replace(_request: Request, facts: Facts, card: Card, _programme: Programme) -> Decision:
+    """Let the number of a new card point to this one; the new card as such is closed, and what was blocked is not.
+
+    A block for suspicion or at the holder's wish stays: it is about the card and not about the plastic.
+    """
+    new_number, new_card = facts.new_number, facts.new_card
+    if card.blocked in HARD_BLOCKS and not facts.module.desk:
+        return decline(Reason.COMMAND)
+    if new_number is None or new_card is None:
+        return decline(Reason.NEW_CARD_UNKNOWN, bad_card=True)
+    left = new_card.balances  # what a sale that was undone may have left
+    if state_of(new_number, new_card, facts.moment.today) is not State.ISSUED or left.value or left.owed or left.held:
+        return decline(Reason.NEW_CARD_IN_USE)
+    if new_card.programme != card.programme:
+        return decline(Reason.PROGRAMME_DIFFERS)
+    after = card._replace(blocked=None if card.blocked in _BLOCKS_OF_PLASTIC else card.blocked)
+    return Decision(_APPROVED, card=after, given_up=new_card._replace(status=CardStatus.CLOSED))
+
+
+def _reset_tries(_request: Request, _facts: Facts, card: Card, _programme: Programme) -> Decision:
+    return Decision(_APPROVED, card=card, failures=0)
+
+
+def _tell(_request: Request, _facts: Facts, card: Card, _programme: Programme) -> Decision:
+    return Decision(_APPROVED, card=card)
 
 
 def _moved(
@@ -187,9 +342,10 @@ def _moved(
     undos: tuple[Undo, ...] = (),
     result: Result = _APPROVED,
     still_due: int = 0,
+    ended: tuple[Name, HoldEnd] | None = None,
 ) -> Decision:
     after = card.holding(apply(card.balances, postings))
-    return Decision(result, _NO_REASON, approved, still_due, postings, after, undos=undos)
+    return Decision(result, _NO_REASON, approved, still_due, postings, after, undos=undos, ended=ended)
 
 
 # Undoing and telling
@@ -243,13 +399,24 @@ def _reverse(request: Request, facts: Facts) -> Decision:
     if original.refunded:
         return decline(Reason.REFUNDED)
     card = facts.card
-    if card is None or original.command not in REFUNDABLE | LOADS | {Command.REFUND}:
-        return Decision(Result.APPROVED, Reason.NOTHING_MOVED)
     undos = [Undo(original.name, reversal=True, amount=original.approved)]
+    if card is not None and original.command == Command.HOLD:
+        return _reverse_hold(card, original, tuple(undos))
+    if card is None or original.command not in MOVING:
+        return Decision(Result.APPROVED, Reason.NOTHING_MOVED)
     if original.command == Command.REFUND and original.original is not None:
         undos.append(Undo(original.original, reversal=False, amount=-original.approved))
     back = undo(card.balances, original.postings)
     return _moved(_before_load(card, original), back, original.approved, tuple(undos))
+
+
+def _reverse_hold(card: Card, hold: Original, undos: tuple[Undo, ...]) -> Decision:
+    """Undo an open hold; of one that was taken its confirmation is to be reversed, of another nothing is left."""
+    if hold.ended is HoldEnd.CONFIRMED:
+        return decline(Reason.HOLD_CONFIRMED)
+    if hold.ended is not None:
+        return Decision(Result.APPROVED, Reason.NOTHING_MOVED)
+    return _moved(_freed(card, hold), (), hold.approved, undos, ended=(hold.name, HoldEnd.REVERSED))
 
 
 def _before_load(card: Card, original: Original) -> Card:
@@ -286,3 +453,18 @@ def _reprint(facts: Facts) -> Decision:
 
 def _name(request: Request) -> Name:
     return Name(request.module, request.date, request.sequence)
+
+
+_OF_A_HOLD: Final = frozenset((Command.CONFIRM, Command.RELEASE))
+_BLOCKS_OF_PLASTIC: Final = frozenset((GivenReason.LOST.value, GivenReason.STOLEN.value, GivenReason.DAMAGED.value))
+_RARE: Final[dict[Command, Callable[[Request, Facts, Card, Programme], Decision]]] = {
+    Command.BALANCE: _tell,
+    Command.HOLD: _hold,
+    Command.CASH_OUT: _cash_out,
+    Command.BLOCK: _block,
+    Command.UNBLOCK: _unblock,
+    Command.CHANGE_ACCESS_CODE: _change_code,
+    Command.REPLACE: _replace,
+    Command.RESET_TRIES: _reset_tries,
+}
+"""Behind sales and loads, which are nearly all that comes."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from ledger.authorizations import Original, Undo
 from ledger.cards import Card, Number
+from ledger.holds import Hold, HoldEnd
 from ledger.names import Name
 from ledger.postings import Posting
 from loyalty.programme import Programme
@@ -90,6 +91,10 @@ class Facts:
         original: Original | None,
         code: Code,
         bad_cards: int,
+        new_number: Number | None = None,
+        new_card: Card | None = None,
+        new_verifier: bytes | None = None,
+        verifier_key: int = 0,
     ):
         self.moment: Final = moment
         self.issuer: Final = issuer
@@ -100,6 +105,10 @@ class Facts:
         self.original: Final = original
         self.code: Final = code
         self.bad_cards: Final = bad_cards  # of this module, today
+        self.new_number: Final = new_number  # that is to take the card's place, and the card that it is on now
+        self.new_card: Final = new_card
+        self.new_verifier: Final = new_verifier  # of the code to change to, under the newest key; None: it is malformed
+        self.verifier_key: Final = verifier_key
 
     def __repr__(self) -> str:
         return f"<Facts of {self.module.number} at {self.moment.at}>"
@@ -120,6 +129,9 @@ class Decision:
         bad_card: bool = False,
         undos: tuple[Undo, ...] = (),
         tombstone: Name | None = None,
+        hold: Hold | None = None,
+        ended: tuple[Name, HoldEnd] | None = None,
+        given_up: Card | None = None,
     ):
         self.result: Final = result
         self.reason: Final = reason
@@ -131,6 +143,9 @@ class Decision:
         self.bad_card: Final = bad_card  # counts against the module
         self.undos: Final = undos
         self.tombstone: Final = tombstone
+        self.hold: Final = hold  # that is opened
+        self.ended: Final = ended  # the hold that it ends, and how
+        self.given_up: Final = given_up  # a new card as it is afterwards: its number is the other card's from now on
 
     def __repr__(self) -> str:
         return f"<Decision {self.result:02}/{self.reason}>"
@@ -139,7 +154,7 @@ class Decision:
         """The same decision, and the wrong codes in a row become `failures`."""
         return Decision(
             self.result, self.reason, self.approved, self.still_due, self.postings, self.card, failures, self.bad_card,
-            self.undos, self.tombstone,
+            self.undos, self.tombstone, self.hold, self.ended, self.given_up,
         )  # fmt: skip
 
 

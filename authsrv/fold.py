@@ -18,17 +18,19 @@ from authsrv.answer import compose, late_original, unrecorded
 from authsrv.ask import Ask, same_content
 from authsrv.decide import decide, recordable
 from authsrv.facts import Code, Decision, Facts, Module, Moment
-from authsrv.keys import NONCE_BYTES, KeyRing, filled_up
+from authsrv.keys import NONCE_BYTES, KeyRing, Purpose, filled_up
 from authsrv.registry import Registry
 from ledger.authorizations import Authorization, Original, Recorded
 from ledger.batch import Gathered, Writes
 from ledger.cards import Card, Number
+from ledger.holds import HoldEnd, reserve
 from ledger.names import Name
 from loyalty.programme import AccessCode, Programme
 from protocol.messages import Request
 from protocol.numbers import Command, Reason
 
 _UNKNOWN = Number(card=None, live=True, failures=0)
+_CHANGING: Final = frozenset((Command.REPLACE, Command.CHANGE_ACCESS_CODE))
 
 
 class _Outcome:
@@ -63,6 +65,7 @@ class Fold:
         self._outcomes: dict[Name, _Outcome] = {}
         self._tombstones: dict[Name, Recorded] = {}
         self._programmes: dict[int, Programme | None] = {}
+        self._end_expired()
 
     def answer_all(self, asks: Sequence[Ask]) -> list[bytes]:
         """The answers to the batch, page 1 of each, 1,400 bytes."""
@@ -90,6 +93,25 @@ class Fold:
             self._entomb(place, ask, decision.tombstone)
         outcome = self._outcomes[ask.name] = _Outcome(ask, facts, decision, serial)
         return outcome
+
+    def _end_expired(self) -> None:
+        """Whoever locks a card ends what has expired of it, before anything is decided (law 5)."""
+        at = self._moment.at
+        for card in [each for each in self._cards.values() if each.holds]:
+            over = [hold for hold in card.holds if hold.expired(at)]
+            if over:
+                for hold in over:
+                    self._end(hold.name, HoldEnd.EXPIRED)
+                self._cards[card.id] = card._replace(
+                    holds=tuple([hold for hold in card.holds if not hold.expired(at)]),
+                    balances=reserve(card.balances, -sum([hold.amount for hold in over])),
+                )
+
+    def _end(self, name: Name, how: HoldEnd) -> None:
+        self.writes.ended[name] = how
+        original = self._known(name)
+        if original is not None:
+            self._originals[name] = original._replace(ended=how)
 
     # Repeats
 
@@ -130,7 +152,16 @@ class Fold:
             original,
             self._code(ask, number, programme),
             self._bad_cards.get(ask.name.module, 0),
+            *(self._changes(ask, card) if ask.command in _CHANGING else ()),
         )
+
+    def _changes(self, ask: Ask, card: Card | None) -> tuple[Number | None, Card | None, bytes | None, int]:
+        """What a command that changes number or code names besides: the new number, its card, the new verifier."""
+        number = self._numbers.get(ask.new_token) if ask.new_token is not None else None
+        new_card = self._cards.get(number.card) if number is not None and number.card is not None else None
+        key = self._ring.current(Purpose.VERIFIER)
+        made = self._ring.verifier(card.id, ask.new_code) if card is not None and ask.new_code is not None else None
+        return number, new_card, made, key
 
     def _programme(self, number: int) -> Programme | None:
         """The rules in force today, looked up once a batch."""
@@ -176,6 +207,12 @@ class Fold:
             module = ask.name.module
             self._bad_cards[module] = facts.bad_cards + 1
             self.writes.bad_cards[module] = self.writes.bad_cards.get(module, 0) + 1
+        if decision.hold is not None and facts.card is not None:
+            self.writes.holds[decision.hold.name] = (facts.card.id, decision.hold)
+        if decision.ended is not None:
+            self._end(*decision.ended)
+        if decision.given_up is not None:
+            self._give_up(ask, facts, decision.given_up)
         for undo in decision.undos:
             undone = self._known(undo.original)
             if undone is not None:
@@ -183,6 +220,16 @@ class Fold:
                     reversed=undone.reversed or undo.reversal,
                     refunded=undone.refunded if undo.reversal else undone.refunded + undo.amount,
                 )
+
+    def _give_up(self, ask: Ask, facts: Facts, given_up: Card) -> None:
+        """The number of a new card points to the other one from now on, whose own is dead."""
+        old, new = facts.number, facts.new_number
+        if ask.token is None or ask.new_token is None or old is None or new is None:
+            raise ValueError("a number takes the place of none")
+        changed = {ask.token: old._replace(live=False), ask.new_token: new._replace(card=old.card)}
+        self._numbers |= changed
+        self.writes.numbers |= changed
+        self._cards[given_up.id] = self.writes.cards[given_up.id] = given_up
 
     def _entomb(self, place: int, ask: Ask, name: Name) -> None:
         """Record under the original's name that it was reversed before it came."""

@@ -3,9 +3,14 @@
 How to read it: a row is a command, a column the state of the card that would change. `None` goes on to the command's
 own checks. A state is the worst that is true of a card: a closed card is not also expired.
 
-Two choices that a clerk asks about. Goods brought back are credited to an expired or blocked card too: the money is the
-holder's, whoever holds the plastic, and a new number can be given. A balance is told for an expired card, so that the
-clerk can say what was lost, and not for a blocked one, since whoever shows it may not be the holder.
+Choices that a clerk asks about:
+  * Goods brought back are credited to an expired or blocked card too: the money is the holder's, whoever holds the
+    plastic, and a new number can be given.
+  * A balance is told for an expired card, so that the clerk can say what was lost, and not for a blocked one, since
+    whoever shows it may not be the holder.
+  * A hold is confirmed or released whatever has become of its card: the goods were handed over against it.
+  * A card that was never sold can be blocked, so that a stolen box of cards is worth nothing.
+  * A blocked or expired card can be replaced: that is what lost, stolen and worn cards need.
 """
 
 import datetime as dt
@@ -13,8 +18,9 @@ from enum import IntEnum, auto
 from typing import Final
 
 from ledger.cards import Card, CardStatus, Number
+from ledger.holds import HoldEnd
 from loyalty.programme import expired
-from protocol.numbers import Command, Reason, Result
+from protocol.numbers import Command, GivenReason, Reason, Result
 
 
 class State(IntEnum):
@@ -37,30 +43,41 @@ def state_of(number: Number | None, card: Card | None, today: dt.date) -> State:
         return State.UNKNOWN
     if number is not None and not number.live:
         return State.REPLACED
+    if card.blocked is not None and card.status is not _STATUS_CLOSED:
+        return State.BLOCKED
     if card.status is _STATUS_ACTIVE:
         return State.EXPIRED if expired(card.valid_until, today) else _STATE_ACTIVE
     return _OTHERWISE[card.status]
 
 
 _STATUS_ACTIVE: Final = CardStatus.ACTIVE  # bound once, as in `authsrv.decide`
+_STATUS_CLOSED: Final = CardStatus.CLOSED
 _STATE_ACTIVE: Final = State.ACTIVE
 _OTHERWISE: Final = {
     CardStatus.CLOSED: State.CLOSED,
-    CardStatus.BLOCKED: State.BLOCKED,
     CardStatus.ISSUED: State.ISSUED,
 }
 _STATES: Final = (
     State.UNKNOWN, State.REPLACED, State.CLOSED, State.BLOCKED, State.EXPIRED, State.ISSUED, State.ACTIVE,
 )  # fmt: skip
 _UNKNOWN, _REPLACED, _CLOSED, _BLOCKED = Reason.UNKNOWN_CARD, Reason.REPLACED, Reason.CLOSED, Reason.BLOCKED
-_EXPIRED, _NOT_YET, _ALREADY = Reason.EXPIRED, Reason.NOT_ACTIVE, Reason.ALREADY_ACTIVE
+_EXPIRED, _NOT_YET, _ALREADY, _FREE = Reason.EXPIRED, Reason.NOT_ACTIVE, Reason.ALREADY_ACTIVE, Reason.NOT_BLOCKED
 _ROWS: Final[dict[Command, tuple[Reason | None, ...]]] = {
-    #                  unknown   replaced   closed   blocked   expired   issued    active
-    Command.BALANCE:  (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, None,     None,     None),
-    Command.ACTIVATE: (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, None,     _ALREADY),
-    Command.RELOAD:   (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
-    Command.SALE:     (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
-    Command.REFUND:   (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     _NOT_YET, None),
+    #                            unknown   replaced   closed   blocked   expired   issued    active
+    Command.BALANCE:            (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, None,     None,     None),
+    Command.ACTIVATE:           (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, None,     _ALREADY),
+    Command.RELOAD:             (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
+    Command.SALE:               (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
+    Command.HOLD:               (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
+    Command.CONFIRM:            (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     None,     None),
+    Command.RELEASE:            (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     None,     None),
+    Command.REFUND:             (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     _NOT_YET, None),
+    Command.CASH_OUT:           (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
+    Command.BLOCK:              (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, None,     None,     None),
+    Command.UNBLOCK:            (_UNKNOWN, _REPLACED, _CLOSED, None,     _FREE,    _FREE,    _FREE),
+    Command.CHANGE_ACCESS_CODE: (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
+    Command.REPLACE:            (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     _NOT_YET, None),
+    Command.RESET_TRIES:        (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     None,     None),
 }  # fmt: skip
 
 TABLE: Final[dict[tuple[Command, State], Reason | None]] = {
@@ -74,11 +91,40 @@ all."""
 CARD_SHOWN: Final = frozenset(_ROWS)
 """What is asked with the card at hand; a reversal may carry a card too, and nothing wrong with that must stop it."""
 
-CODE_NEEDED: Final = frozenset((Command.BALANCE, Command.SALE))
+CODE_NEEDED: Final = frozenset(
+    (
+        *(Command.BALANCE, Command.SALE, Command.HOLD, Command.CASH_OUT),
+        *(Command.CHANGE_ACCESS_CODE, Command.REPLACE),
+    )
+)
 """Who takes value or learns of it proves to be the holder, on a card with an access code; who brings it need not."""
 
-NOT_REVERSIBLE: Final = frozenset((Command.RELEASE, Command.REVERSE, Command.REPLACE, Command.CASH_OUT, Command.BLOCK))
+CODE_OF_HOLDER_ONLY: Final = frozenset((Command.CHANGE_ACCESS_CODE, Command.REPLACE))
+"""What a desk does for a holder who has lost card or code, and has proven to be one in another way."""
 
-REFUNDABLE: Final = frozenset((Command.SALE,))
+DESK_ONLY: Final = frozenset((Command.RESET_TRIES,))
+
+NOT_REVERSIBLE: Final = frozenset(
+    (
+        *(Command.RELEASE, Command.REVERSE, Command.REPLACE, Command.CASH_OUT, Command.BLOCK, Command.UNBLOCK),
+        *(Command.CHANGE_ACCESS_CODE, Command.RESET_TRIES),
+    )
+)
+
+REFUNDABLE: Final = frozenset((Command.SALE, Command.CONFIRM))
 LOADS: Final = frozenset((Command.ACTIVATE, Command.RELOAD))
+MOVING: Final = REFUNDABLE | LOADS | {Command.REFUND}
+"""What leaves postings that a reversal gives back."""
+
+HARD_BLOCKS: Final[dict[int, Reason]] = {GivenReason.LOST: Reason.LOST, GivenReason.STOLEN: Reason.STOLEN}
+"""Blocks that only a desk takes away again, and what a clerk is told who meets such a card."""
+
+ENDED: Final[dict[HoldEnd, Reason]] = {
+    HoldEnd.CONFIRMED: Reason.HOLD_CONFIRMED,
+    HoldEnd.RELEASED: Reason.HOLD_RELEASED,
+    HoldEnd.REVERSED: Reason.ALREADY_REVERSED,
+    HoldEnd.EXPIRED: Reason.HOLD_EXPIRED,
+}
+"""Why a hold that has ended cannot be confirmed or released."""
+
 APPROVALS: Final = frozenset((Result.APPROVED, Result.PARTLY))

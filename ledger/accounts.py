@@ -28,11 +28,12 @@ class Account(IntEnum):
 
 
 class Balances(NamedTuple):
-    """A card's balances in minor units of its one unit."""
+    """A card's balances in minor units of its one unit; `held` is what its open holds reserve of its value."""
 
     value: int = 0
     owed: int = 0
     floor: int = 0
+    held: int = 0
 
     def __repr__(self) -> str:
         return "<Balances>"
@@ -40,4 +41,4 @@ class Balances(NamedTuple):
     @property
     def available(self) -> int:
         """What a movement may still take."""
-        return max(0, self.value - self.floor)
+        return max(0, self.value - self.held - self.floor)

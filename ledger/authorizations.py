@@ -3,6 +3,7 @@
 import datetime as dt
 from typing import NamedTuple
 
+from ledger.holds import HoldEnd
 from ledger.names import Name
 from ledger.postings import Posting
 
@@ -41,6 +42,7 @@ class Original(NamedTuple):
     refunded: int
     postings: tuple[Posting, ...]
     answers: tuple[bytes, ...]  # sealed, page by page
+    ended: HoldEnd | None = None  # of a hold
 
     def __repr__(self) -> str:
         return f"<Original {self.name}>"

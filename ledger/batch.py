@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ledger.authorizations import Authorization, Original, Recorded
 from ledger.cards import Card, Number
+from ledger.holds import Hold, HoldEnd
 from ledger.names import Name
 
 
@@ -18,6 +19,7 @@ class Lookup(NamedTuple):
     with_code: bool
     original: Name | None
     original_number: int | None
+    new_token: bytes | None = None  # of a further number that is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +47,6 @@ class Writes:
     cards: dict[int, Card] = field(default_factory=dict)
     failures: dict[bytes, int] = field(default_factory=dict, repr=False)
     bad_cards: dict[int, int] = field(default_factory=dict)  # how many more, by module
+    numbers: dict[bytes, Number] = field(default_factory=dict)  # that point to another card, or no longer to any
+    holds: dict[Name, tuple[int, Hold]] = field(default_factory=dict)  # opened, with their cards
+    ended: dict[Name, HoldEnd] = field(default_factory=dict)  # opened before or in this batch

@@ -5,14 +5,14 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from ledger.accounts import Balances
+from ledger.holds import Hold
 
 
 class CardStatus(IntEnum):
-    """What a card is; the numbers stand in the database."""
+    """What a card is; the numbers stand in the database. A block is a mark beside it."""
 
     ISSUED = 0
     ACTIVE = 1
-    BLOCKED = 2
     CLOSED = 3
 
 
@@ -35,12 +35,17 @@ class Card(NamedTuple):
     valid_until: dt.date | None
     loads_on: dt.date | None
     loads_today: int
+    blocked: int | None  # the reason that was given, by the wire's number
+    holds: tuple[Hold, ...]  # open ones
     balances: Balances
 
     @property
-    def kept(self) -> tuple[CardStatus, dt.date | None, dt.date | None, int]:
-        """What its row keeps and decisions change; balances are the accounts'."""
-        return self.status, self.valid_until, self.loads_on, self.loads_today
+    def kept(self) -> tuple[object, ...]:
+        """What its row keeps and decisions change; balances are the accounts', holds have rows of their own."""
+        return (
+            self.status, self.valid_until, self.loads_on, self.loads_today, self.blocked, self.verifier_key,
+            self.verifier,
+        )  # fmt: skip
 
     def holding(self, balances: Balances) -> "Card":
         """The same card with other balances."""

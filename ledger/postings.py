@@ -37,7 +37,7 @@ _REDEEMED: Final = Account.REDEEMED
 
 def apply(balances: Balances, postings: Iterable[Posting]) -> Balances:
     """The card's balances after the postings; the issuer's side of each is not the card's."""
-    value, owed, floor = balances
+    value, owed, floor, held = balances
     for debit, credit, amount in postings:
         if debit is _VALUE:
             value -= amount
@@ -47,7 +47,7 @@ def apply(balances: Balances, postings: Iterable[Posting]) -> Balances:
             value += amount
         elif credit is _OWED:
             owed += amount
-    return _new(Balances, (value, owed, floor))
+    return _new(Balances, (value, owed, floor, held))
 
 
 def bring(balances: Balances, source: Account, amount: int) -> tuple[Posting, ...]:
@@ -59,6 +59,11 @@ def bring(balances: Balances, source: Account, amount: int) -> tuple[Posting, ..
 def spend(amount: int) -> tuple[Posting, ...]:
     """Value from the card to what the branches have redeemed."""
     return (_new(Posting, (_VALUE, _REDEEMED, amount)),) if amount else ()
+
+
+def pay_out(amount: int) -> tuple[Posting, ...]:
+    """Value from the card back to the holder, in money."""
+    return _nonzero(Posting(Account.VALUE, Account.TENDER, amount))
 
 
 def take_back(balances: Balances, target: Account, amount: int) -> tuple[Posting, ...]:

@@ -54,6 +54,8 @@ class Programme:
     balance_maximum_minor: int
     loads_per_day: int
     sale_maximum_minor: int | None = None
+    cash_out: bool | None = None
+    hold_minutes: int | None = None
 
     def in_effect(self, day: dt.date) -> bool:
         """Whether these rules count on a local day, whatever later versions say."""

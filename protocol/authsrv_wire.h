@@ -161,10 +161,18 @@ enum authsrv_reason {
     AUTHSRV_REASON_ORIGINAL_DECLINED = 1210, /* the original was declined */
     AUTHSRV_REASON_NOT_BUILT = 1211, /* a known command that this switch does not serve yet */
     AUTHSRV_REASON_PROGRAMME_DIFFERS = 1212, /* the programme is not the card's */
+    AUTHSRV_REASON_NOT_A_HOLD = 1213, /* the original is no hold */
+    AUTHSRV_REASON_HOLD_CONFIRMED = 1214, /* the hold was confirmed */
+    AUTHSRV_REASON_HOLD_RELEASED = 1215, /* the hold was given up */
+    AUTHSRV_REASON_HOLD_EXPIRED = 1216, /* the hold was not confirmed in time */
+    AUTHSRV_REASON_NOT_BLOCKED = 1217, /* the card is not blocked */
     AUTHSRV_REASON_AMOUNT_ZERO = 1301, /* the amount is 0 */
     AUTHSRV_REASON_AMOUNT_TOO_LARGE = 1302, /* an amount of 2^63 or more */
+    AUTHSRV_REASON_ABOVE_HOLD = 1303, /* more than is held */
     AUTHSRV_REASON_UNKNOWN_CARD = 1401, /* no such card */
     AUTHSRV_REASON_REPLACED = 1402, /* this number was replaced by another */
+    AUTHSRV_REASON_NEW_CARD_UNKNOWN = 1403, /* no such new card */
+    AUTHSRV_REASON_NEW_CARD_IN_USE = 1404, /* the new card is not a new one */
     AUTHSRV_REASON_ORIGINAL_UNKNOWN = 2501, /* no such authorization */
     AUTHSRV_REASON_UNKNOWN_COMMAND = 3001, /* unknown command */
     AUTHSRV_REASON_UNKNOWN_FLAG = 3002, /* unknown flag */
@@ -180,6 +188,9 @@ enum authsrv_reason {
     AUTHSRV_REASON_OUTSIDE_WINDOW = 3012, /* the date is too far from today */
     AUTHSRV_REASON_BAD_TEXT = 3013, /* not printable ASCII, padded with NUL */
     AUTHSRV_REASON_UNKNOWN_REASON = 3014, /* unknown reason given */
+    AUTHSRV_REASON_BAD_NEW_CODE = 3015, /* the new access code cannot be read */
+    AUTHSRV_REASON_LOST = 4101, /* the card was reported lost */
+    AUTHSRV_REASON_STOLEN = 4301, /* the card was reported stolen */
     AUTHSRV_REASON_FUNDS = 5101, /* not enough */
     AUTHSRV_REASON_HELD = 5102, /* not enough because a part is held */
     AUTHSRV_REASON_EXPIRED = 5401, /* the card has expired */
@@ -191,6 +202,7 @@ enum authsrv_reason {
     AUTHSRV_REASON_NOT_RELOADABLE = 5703, /* the programme has no reload */
     AUTHSRV_REASON_CLOSED = 5704, /* the card is closed */
     AUTHSRV_REASON_NOT_PROGRAMME = 5705, /* the programme does not have this command */
+    AUTHSRV_REASON_OPEN_HOLDS = 5706, /* holds of the card are open */
     AUTHSRV_REASON_FOREIGN_MODULE = 5801, /* the module number is not the session's */
     AUTHSRV_REASON_FOREIGN_ORIGINAL = 5802, /* the original is another module's */
     AUTHSRV_REASON_BAD_CARDS_BUDGET = 5803, /* too many bad cards from this module */

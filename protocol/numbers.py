@@ -202,12 +202,20 @@ class Reason(Noted):
     ORIGINAL_DECLINED = 1210, "the original was declined"
     NOT_BUILT = 1211, "a known command that this switch does not serve yet"
     PROGRAMME_DIFFERS = 1212, "the programme is not the card's"
+    NOT_A_HOLD = 1213, "the original is no hold"
+    HOLD_CONFIRMED = 1214, "the hold was confirmed"
+    HOLD_RELEASED = 1215, "the hold was given up"
+    HOLD_EXPIRED = 1216, "the hold was not confirmed in time"
+    NOT_BLOCKED = 1217, "the card is not blocked"
 
     AMOUNT_ZERO = 1301, "the amount is 0"
     AMOUNT_TOO_LARGE = 1302, "an amount of 2^63 or more"
+    ABOVE_HOLD = 1303, "more than is held"
 
     UNKNOWN_CARD = 1401, "no such card"
     REPLACED = 1402, "this number was replaced by another"
+    NEW_CARD_UNKNOWN = 1403, "no such new card"
+    NEW_CARD_IN_USE = 1404, "the new card is not a new one"
 
     ORIGINAL_UNKNOWN = 2501, "no such authorization"
 
@@ -225,6 +233,11 @@ class Reason(Noted):
     OUTSIDE_WINDOW = 3012, "the date is too far from today"
     BAD_TEXT = 3013, "not printable ASCII, padded with NUL"
     UNKNOWN_REASON = 3014, "unknown reason given"
+    BAD_NEW_CODE = 3015, "the new access code cannot be read"
+
+    LOST = 4101, "the card was reported lost"
+
+    STOLEN = 4301, "the card was reported stolen"
 
     FUNDS = 5101, "not enough"
     HELD = 5102, "not enough because a part is held"
@@ -240,6 +253,7 @@ class Reason(Noted):
     NOT_RELOADABLE = 5703, "the programme has no reload"
     CLOSED = 5704, "the card is closed"
     NOT_PROGRAMME = 5705, "the programme does not have this command"
+    OPEN_HOLDS = 5706, "holds of the card are open"
 
     FOREIGN_MODULE = 5801, "the module number is not the session's"
     FOREIGN_ORIGINAL = 5802, "the original is another module's"

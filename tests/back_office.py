@@ -58,7 +58,7 @@ async def bring_into(shop: Shop, card: str, state: State) -> None:
         case State.CLOSED:
             await shop.query("update cards set status = 3 where id = $1", card_id)
         case State.BLOCKED:
-            await shop.query("update cards set status = 2 where id = $1", card_id)
+            await shop.query("update cards set blocked = 7 where id = $1", card_id)
         case State.EXPIRED:
             yesterday = await shop.today() - dt.timedelta(days=1)
             await shop.query("update cards set valid_until = $2 where id = $1", card_id, yesterday)
@@ -66,6 +66,13 @@ async def bring_into(shop: Shop, card: str, state: State) -> None:
             await shop.query("update cards set status = 0, valid_until = null where id = $1", card_id)
         case State.ACTIVE | State.UNKNOWN:
             pass
+
+
+async def expire_holds(shop: Shop, card: str) -> None:
+    """The time of all open holds of a card is over."""
+    await shop.query(
+        "update holds set expires_at = clock_timestamp() where card = $1 and ended is null", shop.card_ids[card]
+    )
 
 
 async def snapshot(shop: Shop, *besides: str) -> dict[str, str | None]:

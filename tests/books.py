@@ -82,6 +82,12 @@ async def record(connection: Connection, **rows: Any) -> None:
         "cards": rows.pop("cards", []),
         "tries": rows.pop("tries", []),
         "bad_cards": rows.pop("bad_cards", []),
+        "numbers": rows.pop("numbers", []),
+        "holds": [
+            (*named[place], card, amount, expires_at, ended)
+            for place, card, amount, expires_at, ended in rows.pop("holds", ())
+        ],
+        "ended": rows.pop("ended", []),
     }
     given = {"decided_at": moment, "booked_on": day, "today": day} | rows | arrays
     call = ", ".join(f"p_{name} => ${place}" for place, name in enumerate(given, start=1))

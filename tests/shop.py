@@ -95,7 +95,8 @@ class Shop:
         """Each unit sums to zero, each balance is what its postings add up to, no value lies below its floor."""
         assert not await self.query("select unit from trial_balance group by unit having sum(balance) <> 0")
         assert not await self.query("select * from unbalanced_accounts")
-        assert not await self.query("select card from accounts where kind = 1 and balance < floor")
+        assert not await self.query("select * from unbalanced_holds")
+        assert not await self.query("select card from accounts where kind = 1 and balance - held < floor")
 
     async def settle(self, asks: Sequence[Ask], deadline_s: float = 15) -> list[bytes | None]:
         """Let a lane settle these requests as one batch; the answers in their order, None for silence."""
@@ -141,13 +142,16 @@ class Till:
     access_code_key: bytes = bytes(range(16))
 
     async def request(self, command: Command, **fields: Any) -> Request:
-        """A request with the next sequence, dated today; `code` seals an access code."""
-        code = fields.pop("code", None)
+        """A request with the next sequence, dated today; `code` and `new_code` seal access codes."""
+        code, new_code = fields.pop("code", None), fields.pop("new_code", None)
         self.sequence += 1
         fields = {"date": await self.shop.today(), "sequence": self.sequence, "time": dt.time(12)} | fields
         if code is not None:
             block = access_code.encode(code, fields["card"], self.access_code_key, secrets.token_bytes(8))
             fields |= {"access_code_block": block, "flags": fields.get("flags", Flag(0)) | Flag.ACCESS_CODE}
+        if new_code is not None:
+            block = access_code.encode(new_code, fields["card"], self.access_code_key, secrets.token_bytes(8))
+            fields["new_access_code_block"] = block
         return Request(command=command, module=self.module, **fields)
 
     def opened(self, request: Request | bytes) -> Ask:

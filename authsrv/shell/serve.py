@@ -35,8 +35,10 @@ from protocol.switch import Limits
 logger = logging.getLogger(__name__)
 
 MONTHS_S = 3600.0
+SWEEP_S = 20.0
+SWEPT_MOST = 500  # holds in one transaction: cards of it wait that long
 COLLECTED_AFTER = 70_000  # objects more than were given back; Python's own is 700
-SPARE_CONNECTIONS = 2  # for the watcher and the months
+SPARE_CONNECTIONS = 3  # for the watcher, the months and the sweep
 FILES_BESIDES = 128  # what a process opens besides the connections of modules: those to the database above all
 
 
@@ -128,6 +130,7 @@ class _Process:
             working.start_soon(self._settle)
             working.start_soon(self._rules.watch, self._door)
             working.start_soon(self._make_months)
+            working.start_soon(self._sweep)
             working.start_soon(self._listener.run)
             async with trio.open_nursery() as doorway:
                 doorway.start_soon(self._listener.accept, listening, service.tls)
@@ -169,6 +172,16 @@ class _Process:
                 await self._door.run(store.make_months)
             except LedgerFault as fault:
                 logger.warning("the coming months could not be made: %s", type(fault).__name__)
+
+    async def _sweep(self) -> None:
+        """End what has expired on cards that nobody asks for; every law holds without it (law 5)."""
+        while True:
+            await trio.sleep(SWEEP_S)
+            try:
+                while await self._door.run(store.end_expired_holds(SWEPT_MOST)) == SWEPT_MOST:
+                    pass
+            except LedgerFault as fault:
+                logger.warning("expired holds could not be ended: %s", type(fault).__name__)
 
 
 def serve(settings: Settings) -> None:

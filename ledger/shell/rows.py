@@ -50,7 +50,7 @@ def _day(date: dt.date) -> int:
 
 # The columns of a type, one letter each: ? boolean, h smallint, i integer, q bigint, d date, b bytea.
 
-_ASKED: Final = "qdqb?qdqq"
+_ASKED: Final = "qdqb?qdqqb"
 _AUTHORIZATION: Final = "qdqq?ihiiiiiqqqqqdqiibb"
 _POSTED: Final = "hhiq"
 
@@ -78,7 +78,8 @@ _Q, _D, _I, _H, _F = (_HEADS[column] for column in "qdih?")
 
 _ASKED_HEAD = Struct(_full("qdq").format + "Ii")
 _ASKED_TAILS: Final = {
-    coded: _HEADS["?"] + _VALUES["?"].pack(coded) + b"".join(map(_NULLS.__getitem__, "qdqq")) for coded in (False, True)
+    coded: _HEADS["?"] + _VALUES["?"].pack(coded) + b"".join(map(_NULLS.__getitem__, "qdqqb"))
+    for coded in (False, True)
 }
 _ASKED_FIXED: Final = _ASKED_HEAD.size - 4 + len(_ASKED_TAILS[True])
 
@@ -87,14 +88,15 @@ def asked_rows(lookups: Iterable[Lookup]) -> list[bytes]:
     """Rows of `asked_row`."""
     rows: list[bytes] = []
     pack = _ASKED_HEAD.pack
-    for name, token, with_code, original, number in lookups:
+    for name, token, with_code, original, number, new_token in lookups:
         module, date, sequence = name
-        if token is None or original is not None or number is not None:
-            rows.append(_any_row(_ASKED, (*name, token, with_code, *(original or (None, None, None)), number)))
+        if token is None or original is not None or number is not None or new_token is not None:
+            named = original or (None, None, None)
+            rows.append(_any_row(_ASKED, (*name, token, with_code, *named, number, new_token)))
             continue
         rows += (
             pack(
-                _ASKED_FIXED + len(token), 9, _Q, module, _D, date.toordinal() - _DAY_0, _Q, sequence,
+                _ASKED_FIXED + len(token), 10, _Q, module, _D, date.toordinal() - _DAY_0, _Q, sequence,
                 _BYTES, len(token),
             ),
             token,

@@ -19,6 +19,7 @@ from ledger.authorizations import Original, Recorded
 from ledger.batch import Gathered, Lookup, Writes
 from ledger.cards import Card, CardStatus, Number
 from ledger.faults import Unfit
+from ledger.holds import Hold, HoldEnd
 from ledger.names import Name
 from ledger.postings import Posting
 from ledger.shell.door import ANSWER_S, Connection, commit
@@ -27,11 +28,11 @@ from ledger.shell.rows import RowTypes, array, asked_rows, authorization_rows, r
 T = TypeVar("T")
 
 _GATHER = "select * from gather($1)"
-_RECORD = "select record($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+_RECORD = "select record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 _CONFIRM_READ = "select confirm_read()"
 _NO_NAME = (None, None, None)
 _NOTHING = Balances()
-_STATUS = tuple(CardStatus)
+_STATUS = {status.value: status for status in CardStatus}
 
 
 def transact(
@@ -83,26 +84,31 @@ def gathered(row: asyncpg.Record, lookups: Sequence[Lookup]) -> Gathered:
         numbers={
             token: Number(card, live is not False, failures) for token, card, live, failures in row["numbers"] or ()
         },
-        cards=_cards(row["cards"] or (), row["accounts"] or ()),
+        cards=_cards(row["cards"] or (), row["accounts"] or (), row["holds"] or ()),
         bad_cards=dict(row["budgets"] or ()),
     )
 
 
-def _cards(cards: Iterable[asyncpg.Record], accounts: Iterable[asyncpg.Record]) -> dict[int, Card]:
+def _cards(
+    cards: Iterable[asyncpg.Record], accounts: Iterable[asyncpg.Record], open_holds: Iterable[asyncpg.Record]
+) -> dict[int, Card]:
     """The cards by id, each with what its accounts hold; one whose account has never moved has zero."""
     balances: dict[int, Balances] = {}
-    for card, kind, balance, floor in accounts:
-        value, owed, least = balances.get(card, _NOTHING)
+    for card, kind, balance, floor, held in accounts:
+        value, owed, least, reserved = balances.get(card, _NOTHING)
         if kind == Account.VALUE:
-            balances[card] = Balances(value + balance, owed, floor or 0)
+            balances[card] = Balances(value + balance, owed, floor or 0, held)
         elif kind == Account.OWED:
-            balances[card] = Balances(value, owed + balance, least)
+            balances[card] = Balances(value, owed + balance, least, reserved)
+    holds: dict[int, tuple[Hold, ...]] = {}
+    for module, date, sequence, card, amount, expires_at, _ in open_holds:
+        holds[card] = (*holds.get(card, ()), Hold(Name(module, date, sequence), amount, expires_at))
     return {
         card: Card(
-            card, programme, _STATUS[status], verifier_key, verifier, valid_until, loads_on, loads_today,
-            balances.get(card, _NOTHING),
+            card, programme, _STATUS[status], verifier_key, verifier, valid_until, loads_on, loads_today, blocked,
+            holds.get(card, ()), balances.get(card, _NOTHING),
         )
-        for card, programme, status, verifier_key, verifier, valid_until, loads_on, loads_today in cards
+        for card, programme, status, verifier_key, verifier, valid_until, loads_on, loads_today, blocked in cards
     }  # fmt: skip
 
 
@@ -126,6 +132,7 @@ def _original(item: asyncpg.Record) -> Original:
             Posting(Account(debit), Account(credit), amount) for debit, credit, amount in item["postings"] or ()
         ),
         answers=tuple(item["answers"] or ()),
+        ended=HoldEnd(item["ended"]) if item["ended"] is not None else None,
     )
 
 
@@ -155,10 +162,26 @@ def _recorded(row: asyncpg.Record, writes: Writes, types: RowTypes) -> tuple[Any
         [(card.id, *card.kept) for card in writes.cards.values()],
         list(writes.failures.items()),
         list(writes.bad_cards.items()),
+        [(token, number.card, number.live) for token, number in writes.numbers.items()],
+        [
+            (*name, card, hold.amount, hold.expires_at, writes.ended.get(name))
+            for name, (card, hold) in writes.holds.items()
+        ],
+        [(*name, end) for name, end in writes.ended.items() if name not in writes.holds],
     )
 
 
 # Other reads
+
+
+def end_expired_holds(most: int) -> Callable[[Connection], Awaitable[int]]:
+    """End at most so many holds whose time is over, on cards that nobody serves just now; how many ended."""
+
+    async def work(connection: Connection) -> int:
+        ended: int = await connection.fetchval("select end_expired_holds($1)", most, timeout=ANSWER_S)
+        return ended
+
+    return work
 
 
 async def last_name(connection: Connection, module: int) -> Name | None:

@@ -29,7 +29,7 @@ NO_CODES = BlockCipher(bytes(16))
 MOMENT = Moment(NOON.replace(tzinfo=dt.UTC), NOON, DAY)
 ISSUER = Issuer(41, "Kafija SIA", 978, "EUR", 2, 7)
 MODULE = Module(1001, 1, "Brivibas 1", 2, False, True, 42, 0, "en", 15, 200, False)
-CARD = Card(7, 1, CardStatus.ACTIVE, None, None, dt.date(2029, 11, 30), None, 0, Balances(3750))
+CARD = Card(7, 1, CardStatus.ACTIVE, None, None, dt.date(2029, 11, 30), None, 0, None, (), Balances(3750))
 SALE = Request(command=Command.SALE, module=1001, date=DAY, sequence=7, card="6371120000000000017", amount=1250)
 NUMBER = 323_000_000_014
 

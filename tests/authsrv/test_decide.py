@@ -6,10 +6,11 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from back_office import A_DECLINE_LEAVES, active_card, bring_into, new_card, recorded, snapshot
+from back_office import A_DECLINE_LEAVES, active_card, bring_into, expire_holds, new_card, recorded, snapshot
 from shop import BARE, CODE, DESK, OTHER, TILLS, UNKNOWN, name_of
 
 from authsrv.table import State
+from ledger.names import authorization_number
 from loyalty.programme import AccessCode
 from protocol.messages import OriginalName, Response
 from protocol.numbers import AMOUNT_END, VISIT, Command, Flag, GivenReason, Reason, Result
@@ -39,7 +40,6 @@ def gives(reason: Reason) -> Callable[[Scene], Scene]:
 
 NOT_DECIDED = {
     Reason.NONE: "every approval",
-    Reason.HELD: "holds are not served yet",
     Reason.FOREIGN_MODULE: "has no usable name: test_ask",
     Reason.OVERLOADED: "the listener's",
     Reason.DRAINING: "the listener's",
@@ -303,8 +303,8 @@ async def visits(shop: Shop) -> bytes:
 
 
 @gives(Reason.NOT_BUILT)
-async def a_hold(shop: Shop) -> bytes:
-    return await plain(shop.till(), Command.HOLD, card=await active_card(shop), amount=100)
+async def a_payment(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.PAYMENT, card=await active_card(shop), amount=100)
 
 
 @gives(Reason.COMMAND)
@@ -312,6 +312,255 @@ async def a_revoked_module(shop: Shop) -> bytes:
     card = await active_card(shop)
     await shop.query("update modules set revoked = true where number = $1", DESK)
     return await plain(shop.till(DESK), Command.SALE, card=card, amount=100)
+
+
+@gives(Reason.COMMAND)
+async def tries_reset_at_a_till(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.RESET_TRIES, card=await active_card(shop, code=CODE))
+
+
+# Holds
+
+
+async def held(shop: Shop, amount: int = 3000, till: int = TILLS[0], **rules: Any) -> tuple[str, OriginalName]:
+    """A card with 50.00 of which this much is held, and the hold's name."""
+    card = await active_card(shop, 5000, **rules)
+    made = await shop.till(till).ask(Command.HOLD, card=card, amount=amount)
+    assert made.result == Result.APPROVED
+    return card, name_of(made)
+
+
+@gives(Reason.HELD)
+async def a_sale_of_what_is_held(shop: Shop) -> bytes:
+    card, _ = await held(shop)
+    return await plain(shop.till(), Command.SALE, card=card, amount=2001)
+
+
+@gives(Reason.HELD)
+async def a_hold_of_what_is_held(shop: Shop) -> bytes:
+    card, _ = await held(shop)
+    return await plain(shop.till(), Command.HOLD, card=card, amount=5000)
+
+
+@gives(Reason.FUNDS)
+async def a_hold_of_more_than_there_is(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.HOLD, card=await active_card(shop, 5000), amount=5001)
+
+
+@gives(Reason.AMOUNT_ZERO)
+async def a_hold_of_nothing(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.HOLD, card=await active_card(shop), amount=0)
+
+
+@gives(Reason.NOT_PROGRAMME)
+async def a_programme_without_holds(shop: Shop) -> bytes:
+    card = await active_card(shop, hold_minutes=None)
+    return await plain(shop.till(), Command.HOLD, card=card, amount=100)
+
+
+@gives(Reason.AMOUNT_ZERO)
+async def a_confirmation_of_nothing(shop: Shop) -> bytes:
+    _, hold = await held(shop)
+    return await plain(shop.till(), Command.CONFIRM, original=hold, amount=0)
+
+
+@gives(Reason.ABOVE_HOLD)
+async def a_cent_more_than_is_held(shop: Shop) -> bytes:
+    _, hold = await held(shop)
+    return await plain(shop.till(), Command.CONFIRM, original=hold, amount=3001)
+
+
+@gives(Reason.NOT_A_HOLD)
+async def a_confirmation_of_a_sale(shop: Shop) -> bytes:
+    sold = await shop.till().sale(await active_card(shop), 100)
+    return await plain(shop.till(), Command.CONFIRM, original=name_of(sold), amount=100)
+
+
+@gives(Reason.ORIGINAL_UNKNOWN)
+async def a_release_of_nothing_known(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.RELEASE, original=OriginalName(await shop.today(), 900_000))
+
+
+@gives(Reason.ORIGINAL_DECLINED)
+async def a_confirmation_of_a_declined_hold(shop: Shop) -> bytes:
+    declined = await shop.till().ask(Command.HOLD, card=await active_card(shop, 5000), amount=5001)
+    return await plain(shop.till(), Command.CONFIRM, original=name_of(declined), amount=1)
+
+
+@gives(Reason.FOREIGN_ORIGINAL)
+async def a_confirmation_of_another_tills_hold(shop: Shop) -> bytes:
+    card = await active_card(shop)
+    made = await shop.till().ask(Command.HOLD, card=card, amount=100)
+    return await plain(shop.till(2001), Command.CONFIRM, original=made.authorization, amount=100)
+
+
+@gives(Reason.CARD_DIFFERS)
+async def a_confirmation_with_another_card(shop: Shop) -> bytes:
+    _, hold = await held(shop)
+    return await plain(shop.till(), Command.CONFIRM, original=hold, amount=100, card=await active_card(shop))
+
+
+@gives(Reason.HOLD_CONFIRMED)
+async def a_second_confirmation(shop: Shop) -> bytes:
+    _, hold = await held(shop)
+    assert (await shop.till().ask(Command.CONFIRM, original=hold, amount=1)).result == Result.APPROVED
+    return await plain(shop.till(), Command.CONFIRM, original=hold, amount=1)
+
+
+@gives(Reason.HOLD_CONFIRMED)
+async def a_reversal_of_a_confirmed_hold(shop: Shop) -> bytes:
+    _, hold = await held(shop)
+    assert (await shop.till().ask(Command.CONFIRM, original=hold, amount=3000)).result == Result.APPROVED
+    return await plain(shop.till(), Command.REVERSE, original=hold, amount=3000)
+
+
+@gives(Reason.HOLD_RELEASED)
+async def a_confirmation_of_what_was_given_up(shop: Shop) -> bytes:
+    _, hold = await held(shop)
+    assert (await shop.till().ask(Command.RELEASE, original=hold)).result == Result.APPROVED
+    return await plain(shop.till(), Command.CONFIRM, original=hold, amount=3000)
+
+
+@gives(Reason.NOTHING_MOVED)
+async def a_reversal_of_a_released_hold(shop: Shop) -> bytes:
+    _, hold = await held(shop)
+    assert (await shop.till().ask(Command.RELEASE, original=hold)).result == Result.APPROVED
+    return await plain(shop.till(), Command.REVERSE, original=hold, amount=3000)
+
+
+@gives(Reason.HOLD_EXPIRED)
+async def a_confirmation_that_comes_too_late(shop: Shop) -> bytes:
+    card, hold = await held(shop)
+    await expire_holds(shop, card)
+    await shop.till().ask(Command.RELOAD, card=card, amount=500)  # who locks the card ends it
+    return await plain(shop.till(), Command.CONFIRM, original=hold, amount=3000)
+
+
+@gives(Reason.ALREADY_REVERSED)
+async def a_confirmation_of_a_reversed_hold(shop: Shop) -> bytes:
+    _, hold = await held(shop)
+    await shop.till().reverse(hold, 3000)
+    return await plain(shop.till(), Command.CONFIRM, original=hold, amount=3000)
+
+
+@gives(Reason.NOT_REVERSIBLE)
+async def a_reversal_of_a_release(shop: Shop) -> bytes:
+    _, hold = await held(shop)
+    released = await shop.till().ask(Command.RELEASE, original=hold)
+    return await plain(shop.till(), Command.REVERSE, original=name_of(released))
+
+
+# The card itself
+
+
+@gives(Reason.OPEN_HOLDS)
+async def a_cash_out_with_an_open_hold(shop: Shop) -> bytes:
+    card, _ = await held(shop)
+    return await plain(shop.till(), Command.CASH_OUT, card=card)
+
+
+@gives(Reason.NOT_PROGRAMME)
+async def a_programme_without_cash_out(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.CASH_OUT, card=await active_card(shop, cash_out=False))
+
+
+@gives(Reason.CODE_MISSING)
+async def a_cash_out_without_code(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.CASH_OUT, card=await active_card(shop, code=CODE))
+
+
+@gives(Reason.NOT_BLOCKED)
+async def unblocking_a_free_card(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.UNBLOCK, card=await active_card(shop), reason=GivenReason.FOUND)
+
+
+async def blocked(shop: Shop, reason: GivenReason) -> str:
+    card = await active_card(shop)
+    assert (await shop.till().ask(Command.BLOCK, card=card, reason=reason)).result == Result.APPROVED
+    return card
+
+
+@gives(Reason.LOST)
+async def a_lost_card(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.SALE, card=await blocked(shop, GivenReason.LOST), amount=100)
+
+
+@gives(Reason.STOLEN)
+async def a_stolen_card(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.BALANCE, card=await blocked(shop, GivenReason.STOLEN))
+
+
+@gives(Reason.COMMAND)
+async def a_lost_card_unblocked_at_a_till(shop: Shop) -> bytes:
+    card = await blocked(shop, GivenReason.LOST)
+    return await plain(shop.till(), Command.UNBLOCK, card=card, reason=GivenReason.FOUND)
+
+
+@gives(Reason.COMMAND)
+async def a_stolen_card_replaced_at_a_till(shop: Shop) -> bytes:
+    card = await blocked(shop, GivenReason.STOLEN)
+    return await plain(shop.till(), Command.REPLACE, card=card, new_card=await new_card(shop))
+
+
+@gives(Reason.NEW_CARD_UNKNOWN)
+async def a_new_card_that_nobody_issued(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.REPLACE, card=await active_card(shop), new_card=UNKNOWN)
+
+
+@gives(Reason.NEW_CARD_IN_USE)
+async def a_new_card_that_was_sold(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.REPLACE, card=await active_card(shop), new_card=await active_card(shop))
+
+
+@gives(Reason.NEW_CARD_IN_USE)
+async def a_new_card_whose_sale_was_undone_after_it_was_spent(shop: Shop) -> bytes:
+    new = await new_card(shop)
+    sold = await shop.till().activate(new, 1000)
+    await shop.till().sale(new, 1000)
+    await shop.till().reverse(name_of(sold), 1000)
+    return await plain(shop.till(), Command.REPLACE, card=await active_card(shop), new_card=new)
+
+
+@gives(Reason.NEW_CARD_IN_USE)
+async def a_card_that_takes_its_own_place(shop: Shop) -> bytes:
+    card = await active_card(shop)
+    return await plain(shop.till(), Command.REPLACE, card=card, new_card=card)
+
+
+@gives(Reason.PROGRAMME_DIFFERS)
+async def a_new_card_of_another_programme(shop: Shop) -> bytes:
+    card = await new_card(shop, reloadable=False)
+    return await plain(shop.till(), Command.REPLACE, card=await active_card(shop), new_card=card)
+
+
+@gives(Reason.CODE_MISSING)
+async def a_replacement_without_code(shop: Shop) -> bytes:
+    card = await active_card(shop, code=CODE)
+    return await plain(shop.till(), Command.REPLACE, card=card, new_card=await new_card(shop))
+
+
+@gives(Reason.CODE_MISSING)
+async def a_change_of_code_without_the_old_one(shop: Shop) -> bytes:
+    card = await active_card(shop, code=CODE)
+    return await plain(shop.till(), Command.CHANGE_ACCESS_CODE, card=card, new_code="2468")
+
+
+@gives(Reason.WRONG_CODE)
+async def a_change_of_code_with_a_wrong_one(shop: Shop) -> bytes:
+    card = await active_card(shop, code=CODE)
+    return await plain(shop.till(), Command.CHANGE_ACCESS_CODE, card=card, new_code="2468", code="9999")
+
+
+@gives(Reason.BAD_NEW_CODE)
+async def a_new_code_that_cannot_be_read(shop: Shop) -> bytes:
+    card = await active_card(shop)
+    return await plain(shop.till(), Command.CHANGE_ACCESS_CODE, card=card, new_access_code_block=b"\xff" * 16)
+
+
+@gives(Reason.NOT_PROGRAMME)
+async def a_code_where_there_are_none(shop: Shop) -> bytes:
+    card = await active_card(shop, access_code=AccessCode.NONE)
+    return await plain(shop.till(), Command.CHANGE_ACCESS_CODE, card=card, new_code="2468")
 
 
 # Who is asking
@@ -374,7 +623,8 @@ async def a_guessing_module(shop: Shop) -> bytes:
 
 @gives(Reason.ORIGINAL_UNKNOWN)
 async def an_unknown_number(shop: Shop) -> bytes:
-    return await plain(shop.till(), Command.REVERSE, original="323000000014", amount=100)
+    nobodys = f"{authorization_number(await shop.today(), 99_999_999):012}"
+    return await plain(shop.till(), Command.REVERSE, original=nobodys, amount=100)
 
 
 @gives(Reason.ORIGINAL_UNKNOWN)

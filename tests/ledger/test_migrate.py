@@ -158,7 +158,8 @@ def test_books_of_the_first_revision_are_carried_on(empty: Database) -> None:
         rows = await owner.fetch(
             """select (to_jsonb(a) - 'postings')::text from authorizations a
                 union all select to_jsonb(p)::text from postings p
-                union all select to_jsonb(c)::text from accounts c union all select to_jsonb(u)::text from undos u
+                union all select (to_jsonb(c) - 'held')::text from accounts c
+                union all select to_jsonb(u)::text from undos u
                 union all select to_jsonb(g)::text from pages g order by 1"""
         )
         return [row[0] for row in rows]
@@ -176,6 +177,7 @@ def test_books_of_the_first_revision_are_carried_on(empty: Database) -> None:
             await switch.execute(call, moment, day, [load], moves, [], [(*name, 2, b"second page")])
             [refund] = names(day, 2)["authorizations"]
             await switch.execute(call, moment, day, [refund], [], [(*name, False, 200, *refund[:3])], [])
+            await owner.execute("update cards set status = 2, loads_on = case id when 1 then current_date end")
             return day, await recorded(owner)
 
     day, before = asyncio.run(serve())
@@ -190,6 +192,9 @@ def test_books_of_the_first_revision_are_carried_on(empty: Database) -> None:
         ):
             assert await recorded(owner) == before
             assert not await owner.fetch("select from unbalanced_accounts")
+            assert not await owner.fetch("select from unbalanced_holds")
+            cards = await owner.fetch("select status, blocked from cards order by id")
+            assert [tuple(card) for card in cards] == [(1, 0), (0, 0)]  # blocked, and what they were before
             lookups = [
                 Lookup(Name(MODULE, day, 1), b"first", False, None, None),
                 Lookup(Name(MODULE, day, 3), None, False, Name(MODULE, day, 1), None),

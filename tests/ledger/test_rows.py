@@ -32,7 +32,9 @@ BYTES = st.binary(max_size=700)
 # What the domain takes: one side of a card, one of the issuer, an amount above zero.
 SIDES = st.permutations([Account.VALUE, Account.TENDER]) | st.permutations([Account.OWED, Account.REDEEMED])
 POSTINGS = st.builds(lambda sides, amount: Posting(*sides, amount), SIDES, st.integers(1, 2**63 - 1))
-LOOKUPS = st.builds(Lookup, NAMES, st.none() | BYTES, st.booleans(), st.none() | NAMES, st.none() | BIG)
+LOOKUPS = st.builds(
+    Lookup, NAMES, st.none() | BYTES, st.booleans(), st.none() | NAMES, st.none() | BIG, st.none() | BYTES
+)
 # The shape of what a known card does, which is packed at once, and every other, which is packed field by field.
 KNOWN_CARD: dict[str, Any] = {
     "name": NAMES, "number": BIG, "tombstone": st.booleans(), "command": INTEGERS, "result": SMALL, "reason": INTEGERS,
@@ -53,7 +55,8 @@ TYPES = RowTypes(1, 2, 3, 4)
 
 def plain_asked(lookup: Lookup) -> tuple[Any, ...]:
     """The columns of an asked row, in their order."""
-    return (*lookup.name, lookup.token, lookup.with_code, *(lookup.original or NOBODY), lookup.original_number)
+    named = (*(lookup.original or NOBODY), lookup.original_number)
+    return (*lookup.name, lookup.token, lookup.with_code, *named, lookup.new_token)
 
 
 def plain_authorization(row: Authorization) -> tuple[Any, ...]:

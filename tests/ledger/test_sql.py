@@ -36,7 +36,15 @@ if TYPE_CHECKING:
 
 FIRST, SECOND = CARDS
 DENIED = "42501"
-SWITCH_FUNCTIONS = {"gather", "record", "confirm_read", "recorded_page", "last_name", "make_months"}
+SWITCH_FUNCTIONS = {
+    "gather",
+    "record",
+    "confirm_read",
+    "recorded_page",
+    "last_name",
+    "make_months",
+    "end_expired_holds",
+}
 SWITCH_VIEWS = {"switch_issuer", "switch_keys", "switch_modules", "switch_programmes", "schema_version"}
 GATHER = "select * from gather($1)"
 
@@ -441,7 +449,7 @@ async def gather(
 ) -> asyncpg.Record:
     """Begin a batch of requests, each of which may show a card and name an original of its own day."""
     asked = [
-        (MODULE, date, sequence, token, coded, *((MODULE, date, original) if original else (None,) * 3), None)
+        (MODULE, date, sequence, token, coded, *((MODULE, date, original) if original else (None,) * 3), None, None)
         for sequence, date in enumerate(dates, start=1000)
     ]
     row = await connection.fetchrow(GATHER, asked)
@@ -511,7 +519,7 @@ class TestGather:
                 await load(switch, 1000, FIRST, 70)
                 await switch.execute("commit")
                 found = await waiting
-                assert [tuple(account) for account in found["accounts"]] == [(FIRST, VALUE, 70, 0)]
+                assert [tuple(account) for account in found["accounts"]] == [(FIRST, VALUE, 70, 0, 0)]
                 assert found["recorded"][0]["ordinal"] == 1
 
         play(issuer, scene)

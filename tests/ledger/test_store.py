@@ -186,7 +186,13 @@ class TestTransact:
             number = gathered.serials[0] or 0
             row = written(name, number=number, card=FIRST, postings=bring(Balances(), TENDER, 70), answers=(b"1", b"2"))
             card = gathered.cards[FIRST]._replace(
-                status=CardStatus.BLOCKED, valid_until=day, loads_on=day, loads_today=3
+                status=CardStatus.CLOSED,
+                valid_until=day,
+                loads_on=day,
+                loads_today=3,
+                blocked=2,
+                verifier_key=1,
+                verifier=b"new",
             )
             return None, Writes([row], {FIRST: card}, {b"first": 2, b"nobody": 1}, {MODULE: 4})
 
@@ -196,7 +202,7 @@ class TestTransact:
             assert found.bad_cards == {MODULE: expected}
             assert found.numbers == {b"first": Number(FIRST, True, 2), b"nobody": Number(None, True, 1)}
             card = found.cards[FIRST]
-            assert (card.status, card.valid_until, card.loads_on, card.loads_today) == (CardStatus.BLOCKED, day, day, 3)
+            assert card.kept == (CardStatus.CLOSED, day, day, 3, 2, 1, b"new")
             assert card.balances.value == 70 * expected // 4
             name = Name(MODULE, day, 2)
         pages = [await door.run(lambda c, page=page: store.recorded_page(c, name, None, page)) for page in (1, 2, 3)]

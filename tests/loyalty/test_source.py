@@ -57,6 +57,8 @@ def test_the_example_reads_as_it_says() -> None:
         load_maximum_minor=50_000,
         balance_maximum_minor=100_000,
         loads_per_day=5,
+        hold_minutes=60,
+        cash_out=True,
     )
 
 

@@ -1,7 +1,7 @@
 """What should happen: the shop's rules over dictionaries, one request at a time.
 
-It knows nothing of batches, lanes, accounts or postings. A card has one number, its net worth: what is above zero can
-be spent, what is below is owed. Written from the rules, not from the program; slow and obvious on purpose.
+It knows nothing of batches, lanes, accounts or postings. A card has a value, of which open holds keep a part, and what
+it owes. Written from the rules, not from the program; slow and obvious on purpose.
 """
 
 from __future__ import annotations
@@ -11,15 +11,28 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from protocol.numbers import Command, Reason, Result
+from protocol.numbers import Command, GivenReason, Reason, Result
 
 if TYPE_CHECKING:
     from whole.till import Name, Slip
 
 LOAD_LEAST, LOAD_MOST, BALANCE_MOST, LOADS_A_DAY, TRIES = 500, 50_000, 100_000, 5, 3
+ISSUED, ACTIVE, CLOSED = 0, 1, 3
 LOADS = (Command.ACTIVATE, Command.RELOAD)
-SHOWS_CARD = (Command.BALANCE, Command.SALE, Command.REFUND, *LOADS)
-NEEDS_CODE = (Command.BALANCE, Command.SALE)
+ENDS_HOLD = (Command.CONFIRM, Command.RELEASE)
+NEEDS_CODE = (Command.BALANCE, Command.SALE, Command.HOLD, Command.CASH_OUT)
+CHANGES = (Command.CHANGE_ACCESS_CODE, Command.REPLACE)
+SHOWS_CARD = (
+    *(*NEEDS_CODE, *CHANGES, *LOADS, *ENDS_HOLD, Command.REFUND),
+    *(Command.BLOCK, Command.UNBLOCK, Command.RESET_TRIES),
+)
+THOUGH_BLOCKED = (*ENDS_HOLD, Command.REFUND, Command.UNBLOCK, Command.REPLACE, Command.RESET_TRIES)
+THOUGH_NOT_SOLD = (*ENDS_HOLD, Command.BALANCE, Command.ACTIVATE, Command.BLOCK, Command.RESET_TRIES)
+NOT_REVERSIBLE = (
+    *(Command.RELEASE, Command.REVERSE, Command.CASH_OUT, Command.BLOCK, Command.UNBLOCK, Command.RESET_TRIES),
+    *CHANGES,
+)
+LOST_OR_STOLEN = {GivenReason.LOST: Reason.LOST, GivenReason.STOLEN: Reason.STOLEN}
 TOLD = (Result.APPROVED, Result.PARTLY, Result.AMOUNT, Result.FUNDS, Result.AMOUNT_LIMIT, Result.COUNT_LIMIT)
 
 
@@ -31,33 +44,40 @@ class Outcome:
     reason: Reason
     approved: int = 0
     balance: int = 0
+    available: int = 0
     recorded: bool = True
 
 
 @dataclass
 class Card:
-    """A card; `code` is its access code, if it has one."""
+    """A card by the number that it was issued with; `code` is its access code, if it has one; `owed` is 0 or below."""
 
+    home: str
     code: str | None
-    active: bool = False
-    net: int = 0
+    status: int = ISSUED
+    blocked: int = 0
+    value: int = 0
+    owed: int = 0
     loads: int = 0
 
-    @property
-    def value(self) -> int:
-        """What can be spent."""
-        return max(self.net, 0)
+    def bring(self, amount: int) -> None:
+        """Value comes: debts first."""
+        settled = min(amount, -self.owed)
+        self.owed += settled
+        self.value += amount - settled
 
 
 @dataclass
 class Entry:
-    """A recorded request, and what was undone of it."""
+    """A recorded request, and what was undone of it; of a hold also how it ended, and whether its time is over."""
 
     slip: Slip
     outcome: Outcome
     card: str
     reversed: bool = False
     refunded: int = 0
+    ended: Reason | None = None
+    over: bool = False
 
     @property
     def good(self) -> bool:
@@ -67,17 +87,46 @@ class Entry:
 
 @dataclass
 class Model:
-    """The shop."""
+    """The shop; `numbers` say which card a number points to, `issued` which it was issued with."""
 
-    cards: dict[str, Card]
+    issued: dict[str, Card]
     desk: int
+    numbers: dict[str, str] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
     tries: Counter[str] = field(default_factory=Counter)
     entries: dict[Name, Entry] = field(default_factory=dict)
     tombstones: set[Name] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self.numbers = self.numbers or {number: number for number in self.issued}
+
     def copy(self) -> Self:
         """The same shop, to try something out in."""
         return copy.deepcopy(self)
+
+    def card(self, number: str) -> Card | None:
+        """What a number points to."""
+        return self.issued.get(self.numbers.get(number, ""))
+
+    def held(self, card: Card) -> int:
+        """What its open holds reserve."""
+        return sum(
+            entry.outcome.approved
+            for entry in self.entries.values()
+            if entry.slip.command is Command.HOLD and entry.card == card.home and entry.good
+            and entry.ended is None and not entry.over and not entry.reversed
+        )  # fmt: skip
+
+    def available(self, card: Card) -> int:
+        """What can be taken."""
+        return max(0, card.value - self.held(card))
+
+    def let_time_pass(self, number: str) -> None:
+        """All open holds of a number's card are over."""
+        card = self.card(number)
+        for entry in self.entries.values():
+            if card is not None and entry.card == card.home and entry.ended is None:
+                entry.over = True
 
     def settle(self, slip: Slip) -> Outcome:
         """One request, first time or not."""
@@ -88,29 +137,39 @@ class Model:
             same = _content(before.slip) == _content(slip)
             return before.outcome if same else Outcome(Result.DUPLICATE, Reason.OTHER_CONTENT, recorded=False)
         entry = Entry(slip, self._no(Reason.NONE), self._card_of(slip))
-        outcome = self._holder(slip) or self._decide(slip)
-        card = self.cards.get(entry.card)
-        good = outcome.result in (Result.APPROVED, Result.PARTLY)
-        proven = card is not None and (good or card.code is None or slip.code is not None)
-        tells_nothing = slip.command is Command.REPRINT or outcome.reason is Reason.NOTHING_MOVED
-        told = card.value if card is not None and proven and not tells_nothing and outcome.result in TOLD else 0
-        entry.outcome = Outcome(outcome.result, outcome.reason, outcome.approved, told)
+        card = self.issued.get(entry.card)
+        coded = card is not None and card.code is not None
+        outcome = self._only_desk(slip) or self._holder(slip) or self._decide(slip)
+        coded = coded or (slip.command is Command.CHANGE_ACCESS_CODE and outcome.result == Result.APPROVED)
+        entry.outcome = outcome
         self.entries[slip.name] = entry
+        proven = card is not None and (entry.good or not coded or slip.code is not None)
+        tells_nothing = slip.command is Command.REPRINT or outcome.reason is Reason.NOTHING_MOVED
+        if card is not None and proven and not tells_nothing and outcome.result in TOLD:
+            told = (card.value, self.available(card))
+            entry.outcome = Outcome(outcome.result, outcome.reason, outcome.approved, *told)
         return entry.outcome
 
     def _card_of(self, slip: Slip) -> str:
         """The card that a request is about: its original's, else the one that was shown."""
         if slip.original in self.entries:
             return self.entries[slip.original].card
-        shown = slip.command in SHOWS_CARD and slip.card in self.cards and slip.original not in self.tombstones
-        return slip.card if shown else ""
+        shown = slip.command in SHOWS_CARD and slip.original not in self.tombstones
+        return self.numbers.get(slip.card, "") if shown else ""
+
+    def _only_desk(self, slip: Slip) -> Outcome | None:
+        desk = slip.name.module == self.desk
+        return self._no(Reason.COMMAND) if slip.command is Command.RESET_TRIES and not desk else None
 
     def _holder(self, slip: Slip) -> Outcome | None:
         """Whether the holder has proven to be one."""
         if slip.command not in SHOWS_CARD or not slip.card:
             return None
-        card = self.cards.get(slip.card)
-        needed = card is not None and card.code is not None and slip.command in NEEDS_CODE
+        card = self.card(slip.card)
+        about = self.issued.get(self._card_of(slip))
+        needed = about is not None and about.code is not None and (
+            slip.command in NEEDS_CODE or (slip.command in CHANGES and slip.name.module != self.desk)
+        )  # fmt: skip
         if self.tries[slip.card] >= TRIES and (needed or slip.code):
             return self._no(Reason.LOCKED)
         if slip.code and (card is None or card.code != slip.code):
@@ -124,7 +183,7 @@ class Model:
             self.tries[slip.card] = 0
         return None
 
-    def _decide(self, slip: Slip) -> Outcome:
+    def _decide(self, slip: Slip) -> Outcome:  # noqa: PLR0912 - a line for each command
         match slip.command:
             case Command.REVERSE:
                 return self._reverse(slip)
@@ -132,18 +191,51 @@ class Model:
                 return self._refund(slip)
             case Command.REPRINT:
                 return self._reprint(slip)
-        card = self.cards[slip.card]
+            case Command.CONFIRM | Command.RELEASE:
+                return self._end_hold(slip)
+        card = self.card(slip.card)
+        assert card is not None
+        barred = self._barred(slip, card)
+        if barred is not None:
+            return self._no(barred)
+        desk = slip.name.module == self.desk
         match slip.command:
             case Command.BALANCE:
                 return self._yes(0)
-            case Command.ACTIVATE if card.active:
-                return self._no(Reason.ALREADY_ACTIVE)
-            case Command.RELOAD | Command.SALE if not card.active:
-                return self._no(Reason.NOT_ACTIVE)
-            case Command.SALE:
-                return self._sale(slip, card)
+            case Command.SALE | Command.HOLD:
+                return self._take(slip, card)
+            case Command.CASH_OUT:
+                return self._cash_out(card)
+            case Command.BLOCK:
+                card.blocked = slip.reason
+            case Command.UNBLOCK if card.blocked in LOST_OR_STOLEN and not desk:
+                return self._no(Reason.COMMAND)
+            case Command.UNBLOCK:
+                card.blocked = 0
+            case Command.RESET_TRIES:
+                self.tries[slip.card] = 0
+            case Command.CHANGE_ACCESS_CODE:
+                card.code = slip.new_code
+            case Command.REPLACE:
+                return self._replace(slip, card, desk)
             case _:
                 return self._load(slip, card)
+        return self._yes(0)
+
+    def _barred(self, slip: Slip, card: Card) -> Reason | None:
+        """What the state of the card says to a command."""
+        command = slip.command
+        if slip.card in self.dead:
+            return Reason.REPLACED
+        if card.status == CLOSED:
+            return Reason.CLOSED
+        if card.blocked:
+            return None if command in THOUGH_BLOCKED else LOST_OR_STOLEN.get(GivenReason(card.blocked), Reason.BLOCKED)
+        if command is Command.UNBLOCK:
+            return Reason.NOT_BLOCKED
+        if card.status == ISSUED and command not in THOUGH_NOT_SOLD:
+            return Reason.NOT_ACTIVE
+        return Reason.ALREADY_ACTIVE if card.status == ACTIVE and command is Command.ACTIVATE else None
 
     def _load(self, slip: Slip, card: Card) -> Outcome:
         if slip.amount < LOAD_LEAST:
@@ -152,19 +244,76 @@ class Model:
             return self._no(Reason.ABOVE_LIMIT)
         if card.loads >= LOADS_A_DAY:
             return self._no(Reason.LOADS_PER_DAY)
-        if card.net + slip.amount > BALANCE_MOST:
+        if card.value + card.owed + slip.amount > BALANCE_MOST:
             return self._no(Reason.BALANCE_LIMIT)
-        card.active = True
+        card.status = ACTIVE
         card.loads += 1
-        card.net += slip.amount
+        card.bring(slip.amount)
         return self._yes(slip.amount)
 
-    def _sale(self, slip: Slip, card: Card) -> Outcome:
-        if slip.amount > card.value and not (slip.partial and card.value):
-            return self._no(Reason.FUNDS)
-        taken = min(slip.amount, card.value)
-        card.net -= taken
+    def _take(self, slip: Slip, card: Card) -> Outcome:
+        available = self.available(card)
+        if slip.amount > available and not (slip.partial and available):
+            return self._no(Reason.HELD if slip.amount <= available + self.held(card) else Reason.FUNDS)
+        taken = min(slip.amount, available)
+        card.value -= taken if slip.command is Command.SALE else 0
         return self._yes(taken, Result.APPROVED if taken == slip.amount else Result.PARTLY)
+
+    def _cash_out(self, card: Card) -> Outcome:
+        if self.held(card):
+            return self._no(Reason.OPEN_HOLDS)
+        paid, card.value, card.status = card.value, 0, CLOSED
+        return self._yes(paid)
+
+    def _replace(self, slip: Slip, card: Card, desk: bool) -> Outcome:
+        new = self.card(slip.new_card)
+        if card.blocked in LOST_OR_STOLEN and not desk:
+            return self._no(Reason.COMMAND)
+        if new is None:
+            return self._no(Reason.NEW_CARD_UNKNOWN)
+        fresh = new.status == ISSUED and not new.blocked and slip.new_card not in self.dead
+        if not fresh or new.value or new.owed or self.held(new):
+            return self._no(Reason.NEW_CARD_IN_USE)
+        new.status = CLOSED
+        self.numbers[slip.new_card] = card.home
+        self.dead.add(slip.card)
+        if card.blocked in (GivenReason.LOST, GivenReason.STOLEN, GivenReason.DAMAGED):
+            card.blocked = 0
+        return self._yes(0)
+
+    def _end_hold(self, slip: Slip) -> Outcome:
+        if slip.original in self.tombstones:
+            return self._no(Reason.ALREADY_REVERSED)
+        if slip.original not in self.entries:
+            return self._no(Reason.ORIGINAL_UNKNOWN)
+        hold = self.entries[slip.original]
+        if hold.reversed:
+            return self._no(Reason.ALREADY_REVERSED)
+        foreign = self._foreign(slip)
+        if foreign is not None:
+            return foreign
+        if not hold.good:
+            return self._no(Reason.ORIGINAL_DECLINED)
+        if hold.slip.command is not Command.HOLD:
+            return self._no(Reason.NOT_A_HOLD)
+        barred = self._differs_or_barred(slip, hold)
+        if barred is not None:
+            return self._no(barred)
+        if hold.ended is not None or hold.over:
+            return self._no(hold.ended or Reason.HOLD_EXPIRED)
+        if slip.command is Command.RELEASE:
+            hold.ended = Reason.HOLD_RELEASED
+            return self._yes(hold.outcome.approved)
+        if slip.amount > hold.outcome.approved:
+            return self._no(Reason.ABOVE_HOLD)
+        hold.ended = Reason.HOLD_CONFIRMED
+        self.issued[hold.card].value -= slip.amount
+        return self._yes(slip.amount)
+
+    def _differs_or_barred(self, slip: Slip, original: Entry) -> Reason | None:
+        if slip.card and self.numbers[slip.card] != original.card:
+            return Reason.CARD_DIFFERS
+        return self._barred(slip, self.issued[original.card])
 
     def _refund(self, slip: Slip) -> Outcome:
         if slip.original in self.tombstones:
@@ -176,17 +325,15 @@ class Model:
             return self._no(Reason.ALREADY_REVERSED)
         if not sale.good:
             return self._no(Reason.ORIGINAL_DECLINED)
-        if sale.slip.command is not Command.SALE:
+        if sale.slip.command not in (Command.SALE, Command.CONFIRM):
             return self._no(Reason.NOT_REFUNDABLE)
-        if slip.card and slip.card != sale.card:
-            return self._no(Reason.CARD_DIFFERS)
-        card = self.cards[sale.card]
-        if not card.active:
-            return self._no(Reason.NOT_ACTIVE)
+        barred = self._differs_or_barred(slip, sale)
+        if barred is not None:
+            return self._no(barred)
         if slip.amount > sale.outcome.approved - sale.refunded:
             return self._no(Reason.REFUND_ABOVE_ORIGINAL)
         sale.refunded += slip.amount
-        card.net += slip.amount
+        self.issued[sale.card].bring(slip.amount)
         return self._yes(slip.amount)
 
     def _reverse(self, slip: Slip) -> Outcome:
@@ -198,7 +345,7 @@ class Model:
         foreign = self._foreign(slip)
         if foreign is not None:
             return foreign
-        if entry.slip.command is Command.REVERSE:
+        if entry.slip.command in NOT_REVERSIBLE:
             return self._no(Reason.NOT_REVERSIBLE)
         if not entry.good:
             return self._yes(0, reason=Reason.NOTHING_MOVED)
@@ -212,24 +359,35 @@ class Model:
         return self._undo(entry, approved)
 
     def _undo(self, entry: Entry, approved: int) -> Outcome:
-        card = self.cards.get(entry.card)
+        card = self.issued.get(entry.card)
         match entry.slip.command:
             case _ if card is None:
                 return self._yes(0, reason=Reason.NOTHING_MOVED)
             case Command.ACTIVATE | Command.RELOAD:
-                card.net -= approved
+                self._take_back(card, approved)
                 card.loads -= 1
-                card.active = card.active and entry.slip.command is not Command.ACTIVATE
-            case Command.SALE:
-                card.net += approved
+                if entry.slip.command is Command.ACTIVATE and card.status == ACTIVE:
+                    card.status = ISSUED
+            case Command.SALE | Command.CONFIRM:
+                card.bring(approved)
             case Command.REFUND:
                 assert entry.slip.original is not None
-                card.net -= approved
+                self._take_back(card, approved)
                 self.entries[entry.slip.original].refunded -= approved
+            case Command.HOLD if entry.ended is Reason.HOLD_CONFIRMED:
+                return self._no(Reason.HOLD_CONFIRMED)
+            case Command.HOLD if entry.ended is None and not entry.over:
+                pass
             case _:
                 return self._yes(0, reason=Reason.NOTHING_MOVED)
         entry.reversed = True
         return self._yes(approved)
+
+    def _take_back(self, card: Card, amount: int) -> None:
+        """What is there and free is taken; the rest is owed."""
+        taken = min(amount, self.available(card))
+        card.value -= taken
+        card.owed -= amount - taken
 
     def _reverse_unknown(self, slip: Slip) -> Outcome:
         if slip.number:
@@ -258,5 +416,7 @@ class Model:
 
 
 def _content(slip: Slip) -> tuple[object, ...]:
-    """What makes two requests the same: not the access code, which is sealed anew each time, nor the flag."""
-    return slip.command, slip.card, slip.amount, slip.partial, slip.original, slip.number
+    """What makes two requests the same: not the access codes, which are sealed anew each time, nor the flag."""
+    return (
+        slip.command, slip.card, slip.amount, slip.partial, slip.original, slip.number, slip.new_card, slip.reason,
+    )  # fmt: skip

@@ -70,7 +70,8 @@ class Books:
         is undone twice or beyond what was approved, and every posting belongs to an approved authorization."""
         assert not self.query("select unit from trial_balance group by unit having sum(balance) <> 0")
         assert not self.query("select * from unbalanced_accounts")
-        assert not self.query("select card from accounts where kind = 1 and balance < floor")
+        assert not self.query("select * from unbalanced_holds")
+        assert not self.query("select card from accounts where kind = 1 and balance - held < floor")
         assert not self.query("select card from accounts where kind = 2 and balance > 0")
         assert not self.query(
             """select module, date, sequence from postings p

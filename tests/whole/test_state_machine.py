@@ -29,7 +29,7 @@ from whole.shopfront import MODULES
 from whole.witness import Witness
 
 from ledger.names import authorization_number
-from protocol.numbers import Command
+from protocol.numbers import Command, GivenReason
 
 if TYPE_CHECKING:
     from whole.shopfront import Shopfront
@@ -57,16 +57,18 @@ class Tills(RuleBasedStateMachine):
     slips: Bundle[Slip] = Bundle("slips")
     sales: Bundle[Slip] = Bundle("sales")
     refunds: Bundle[Slip] = Bundle("refunds")
-    any_slip = sales | refunds | slips
+    holds: Bundle[Slip] = Bundle("holds")
+    any_slip = sales | refunds | holds | slips
 
     @initialize()
     def open(self) -> None:
         """New cards; the tills, their sequences and their sessions go on from example to example."""
         front = self.front
         self.numbers = {
-            "coded": front.card(CODE), "bare": front.card(), "other": front.card(), "unknown": front.unknown_card()
+            "coded": front.card(CODE), "bare": front.card(), "other": front.card(), "spare": front.card(),
+            "unknown": front.unknown_card(),
         }  # fmt: skip
-        issued = {self.numbers[kind]: CODE if kind == "coded" else None for kind in CARDS[:-1]}
+        issued = {self.numbers[kind]: CODE if kind == "coded" else None for kind in (*CARDS[:-1], "spare")}
         self.witness = Witness(front, issued, [self.numbers["unknown"]])
         self.kept_back: list[Slip] = []
         for card in ("coded", "bare"):
@@ -178,6 +180,84 @@ class Tills(RuleBasedStateMachine):
         sale = self.write(None, till, Command.SALE, card=self.numbers[card], amount=500)
         self.write(via, till, Command.REVERSE, amount=500, original=sale.name)
         return sale
+
+    @rule(target=holds, till=TILL, card=CARD, amount=PRICES, code=CODES, partial=st.booleans(), via=VIA)
+    def hold(self, till: int, card: str, amount: int, code: str | None, partial: bool, via: int | None) -> Slip:
+        code = code if card in ("coded", "unknown") or code == WRONG_CODE else None
+        return self.write(via, till, Command.HOLD, card=self.numbers[card], amount=amount, code=code, partial=partial)
+
+    @rule(target=sales, original=holds | any_slip, amount=PRICES, card=st.sampled_from(("", "its", "other")), via=VIA)
+    def confirm(self, original: Slip, amount: int, card: str, via: int | None) -> Slip:
+        shown = {"": "", "its": original.card, "other": self.numbers["other"]}[card]
+        return self.write(via, original.name.module, Command.CONFIRM, card=shown, amount=amount, original=original.name)
+
+    @rule(target=slips, original=holds | any_slip, via=VIA)
+    def release(self, original: Slip, via: int | None) -> Slip:
+        return self.write(via, original.name.module, Command.RELEASE, original=original.name)
+
+    @rule(card=st.sampled_from(("coded", "bare", "other")))
+    def let_time_pass(self, card: str) -> None:
+        """The time of all open holds of a card is over, and nobody sweeps."""
+        number = self.numbers[card]
+        model = self.witness.model
+        holder = model.card(number)
+        assert holder is not None
+        self.front.books.query(
+            "update holds set expires_at = clock_timestamp() where card = $1 and ended is null",
+            self.front.card_ids[holder.home],
+        )
+        model.let_time_pass(number)
+
+    @rule(target=sales, till=TILL, card=CARD, amount=PRICES, late=st.booleans(), via=VIA)
+    def hold_and_confirm(self, till: int, card: str, amount: int, late: bool, via: int | None) -> Slip:
+        """As a clerk does it; or its time is over before."""
+        number, code = self.numbers[card], CODE if card == "coded" else None
+        hold = self.write(0, till, Command.HOLD, card=number, amount=1000, code=code)
+        if late and card != "unknown":
+            self.let_time_pass(card)
+        return self.write(via, till, Command.CONFIRM, amount=amount, original=hold.name)
+
+    @rule(target=slips, till=TILL, card=CARD, reason=st.sampled_from((GivenReason.LOST, GivenReason.HOLDER)), via=VIA)
+    def block(self, till: int, card: str, reason: GivenReason, via: int | None) -> Slip:
+        return self.write(via, till, Command.BLOCK, card=self.numbers[card], reason=reason)
+
+    @rule(target=slips, till=st.sampled_from((DESK, DESK, *MODULES)), card=CARD, via=VIA)
+    def unblock(self, till: int, card: str, via: int | None) -> Slip:
+        return self.write(via, till, Command.UNBLOCK, card=self.numbers[card], reason=GivenReason.FOUND)
+
+    @rule(target=slips, till=TILL, card=CARD, code=CODES, via=VIA)
+    def cash_out(self, till: int, card: str, code: str | None, via: int | None) -> Slip:
+        code = code if card in ("coded", "unknown") or code == WRONG_CODE else None
+        return self.write(via, till, Command.CASH_OUT, card=self.numbers[card], code=code)
+
+    @rule(target=slips, till=TILL, card=CARD, code=CODES, via=VIA)
+    def change_code(self, till: int, card: str, code: str | None, via: int | None) -> Slip:
+        """To the same one again: what the other rules send stays right."""
+        code = code if card in ("coded", "unknown") or code == WRONG_CODE else None
+        fields = {"card": self.numbers[card], "code": code, "new_code": CODE}
+        return self.write(via, till if card == "coded" else DESK, Command.CHANGE_ACCESS_CODE, **fields)
+
+    @rule(target=slips, till=st.sampled_from((DESK, *MODULES)), card=CARD, via=VIA)
+    def reset_tries(self, till: int, card: str, via: int | None) -> Slip:
+        return self.write(via, till, Command.RESET_TRIES, card=self.numbers[card])
+
+    @rule(
+        target=slips,
+        till=TILL,
+        card=CARD,
+        new=st.sampled_from(("spare", "spare", "spare", "other", "unknown")),
+        code=CODES,
+        via=VIA,
+    )
+    def replace_card(self, till: int, card: str, new: str, code: str | None, via: int | None) -> Slip:
+        """The new number is asked for by the old one's name from then on, if it is approved."""
+        code = code if card in ("coded", "unknown") or code == WRONG_CODE else None
+        fields = {"card": self.numbers[card], "new_card": self.numbers[new], "code": code}
+        slip = self.write(via, till, Command.REPLACE, **fields)
+        model = self.witness.model
+        if slip.name in model.entries and model.entries[slip.name].good:
+            self.numbers[card], self.numbers["spare"] = self.numbers["spare"], self.numbers[card]
+        return slip
 
     # Sending
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from protocol import access_code
 from protocol.messages import OriginalName, Request, Response
 from protocol.module import ModuleConnection, ResponseReceived, SessionClosed, Welcomed
-from protocol.numbers import Command, Flag
+from protocol.numbers import Command, Flag, GivenReason
 
 if TYPE_CHECKING:
     from protocol.signon import ModuleIdentity
@@ -52,6 +52,9 @@ class Slip:
     partial: bool = False
     original: Name | None = None
     number: str = ""
+    new_card: str = ""
+    new_code: str | None = None
+    reason: GivenReason = GivenReason.NONE
     repeat: bool = False  # as flagged; whether it is one is for the ledger to say
 
     def __repr__(self) -> str:
@@ -70,6 +73,9 @@ class Slip:
         block = None
         if self.code is not None:
             block = access_code.encode(self.code, self.card, access_code_key, secrets.token_bytes(8))
+        new_block = None
+        if self.new_code is not None:
+            new_block = access_code.encode(self.new_code, self.card, access_code_key, secrets.token_bytes(8))
         original: OriginalName | str | None = self.number or None
         if self.original is not None and not self.number:
             original = OriginalName(date, self.original.sequence)
@@ -78,6 +84,9 @@ class Slip:
             command=self.command,
             flags=Flag(sum(flag for flag, is_set in flags.items() if is_set)),
             amount=self.amount,
+            reason=self.reason,
+            new_card=self.new_card,
+            new_access_code_block=new_block,
             sequence=self.name.sequence,
             date=date,
             time=dt.time(12),

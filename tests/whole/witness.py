@@ -30,7 +30,10 @@ select (select count(*) from authorizations), (select count(*) from postings), (
 STANDING = """
 select coalesce(sum(a.balance) filter (where a.kind = 1), 0)::int,
        coalesce(sum(a.balance) filter (where a.kind = 2), 0)::int,
-       coalesce(max(c.status), 0)::int, coalesce(max(c.loads_today), 0)::int, coalesce(max(t.failures), 0)::int
+       coalesce(max(c.status), 0)::int, coalesce(max(c.loads_today), 0)::int, coalesce(max(t.failures), 0)::int,
+       coalesce(max(c.blocked), 0)::int,
+       coalesce((select sum(h.amount) from holds h
+                  where h.card = max(c.id) and h.ended is null and h.expires_at > clock_timestamp()), 0)::int
   from unnest($1::bigint[], $2::bytea[]) with ordinality n(card, token, place)
   left join cards c on c.id = n.card
   left join accounts a on a.card = n.card
@@ -43,7 +46,8 @@ def read(answer: bytes) -> Outcome:
     """What an answer says."""
     said = Response.decode(answer)
     result = Result(said.result)
-    return Outcome(result, Reason(said.reason), said.approved, said.balance, result is not Result.DUPLICATE)
+    told = (said.approved, said.balance, said.available)
+    return Outcome(result, Reason(said.reason), *told, recorded=result is not Result.DUPLICATE)
 
 
 @dataclass
@@ -58,7 +62,7 @@ class Witness:
     numbers: dict[Name, str] = field(default_factory=dict)  # of authorizations, as answers told them
 
     def __post_init__(self) -> None:
-        self.model = Model({number: Card(code) for number, code in self.cards.items()}, DESK)
+        self.model = Model({number: Card(number, code) for number, code in self.cards.items()}, DESK)
         self._rows = self._count_rows()
 
     def send(self, *shots: tuple[Slip, int]) -> list[Outcome]:
@@ -75,7 +79,7 @@ class Witness:
         self._check_rows(before)
         for slip, answer, outcome in zip(slips, answers, said, strict=True):
             if outcome.recorded:
-                content = replace(slip, code=None, repeat=False)
+                content = replace(slip, code=None, new_code=None, repeat=False)
                 assert self.answers.setdefault(content, answer) == answer, f"{slip} was answered in two ways"
                 if slip.name not in self.model.tombstones:
                     self.numbers[slip.name] = Response.decode(answer).authorization
@@ -98,14 +102,17 @@ class Witness:
             + f"\n  the ledger is   {ledger}\n  and should be   {standing}"
         )
 
-    # Where everything stands, by card: value, owed, whether active, loads today, wrong codes in a row
+    # Where everything stands, by card: value, owed, status, loads today, wrong codes in a row of its first number,
+    # why it is blocked, what is held
 
     def _standing(self, model: Model) -> Standing:
         known = {
-            number: (card.value, min(card.net, 0), int(card.active), card.loads, model.tries[number])
-            for number, card in model.cards.items()
-        }
-        return known | {number: (0, 0, 0, 0, model.tries[number]) for number in self.unknown}
+            number: (
+                card.value, card.owed, card.status, card.loads, model.tries[number], card.blocked, model.held(card),
+            )
+            for number, card in model.issued.items()
+        }  # fmt: skip
+        return known | {number: (0, 0, 0, 0, model.tries[number], 0, 0) for number in self.unknown}
 
     def _ledger(self) -> Standing:
         numbers = [*self.cards, *self.unknown]
