@@ -24,6 +24,7 @@ _LIMITS: Final = frozenset((Result.AMOUNT, Result.FUNDS, Result.AMOUNT_LIMIT, Re
 _FLAGS_OF_A_COPY: Final = Flag.REPEAT | Flag.ACCESS_CODE
 _KEYED: Final = Flag.KEYED.value
 _REPRINT: Final = Command.REPRINT
+_OF_ANYBODY: Final = frozenset((Command.BLOCK, Command.UNBLOCK))
 _NOTHING_MOVED: Final = Reason.NOTHING_MOVED
 _CODE_RIGHT: Final = Code.RIGHT
 _COMMAND_KEYS: Final = {command.value: command.name.lower() for command in Command}
@@ -44,7 +45,7 @@ def compose(
     """
     module, envelope, moment = facts.module, ask.envelope, facts.moment
     card, approval, reprint = decision.card or facts.card, decision.result in APPROVALS, ask.command is _REPRINT
-    if card is not None and not _may_be_told(card, facts, decision, approval, reprint):
+    if card is not None and not _may_be_told(card, facts, decision, approval, ask.command):
         card = None
     authorization = f"{number:012}"
     value, owed, available, valid_until = None, None, None, None
@@ -117,15 +118,18 @@ def compose(
     )
 
 
-def _may_be_told(card: Card, facts: Facts, decision: Decision, approval: bool, reprint: bool) -> bool:
+def _may_be_told(card: Card, facts: Facts, decision: Decision, approval: bool, command: Command | None) -> bool:
     """Whether an answer says what a card holds: a decline only where its holder was proven, or need not be.
 
     Reprinting needs no holder, nor does reversing what moved nothing: a sale that was refused for its code would else
-    tell by its reversal what it did not tell itself.
+    tell by its reversal what it did not tell itself. Nor do blocking and unblocking: on a card with a code they tell
+    nothing.
     """
-    if approval:
-        return not reprint and decision.reason is not _NOTHING_MOVED
-    return decision.result in _LIMITS and (facts.code is _CODE_RIGHT or card.verifier is None)
+    if not approval:
+        return decision.result in _LIMITS and (facts.code is _CODE_RIGHT or card.verifier is None)
+    if command in _OF_ANYBODY:
+        return card.verifier is None
+    return command is not _REPRINT and decision.reason is not _NOTHING_MOVED
 
 
 def late_original(envelope: Envelope, issuer: Issuer, module: Module, tombstone: Recorded) -> bytes:

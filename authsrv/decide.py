@@ -252,20 +252,10 @@ def _hold(request: Request, facts: Facts, card: Card, programme: Programme) -> D
 def _end_hold(request: Request, facts: Facts) -> Decision:
     """Take an open hold up to its amount, or give it up; what is not taken is free again."""
     original = facts.original
-    if original is None:
-        return decline(Reason.ORIGINAL_UNKNOWN)
-    if original.tombstone or original.reversed:
-        return decline(Reason.ALREADY_REVERSED)
-    if not _own(facts, original):
+    if original is not None and not _own(facts, original):
         return decline(Reason.FOREIGN_ORIGINAL)
-    if original.result not in APPROVALS:
-        return decline(Reason.ORIGINAL_DECLINED)
-    if original.command != Command.HOLD:
-        return decline(Reason.NOT_A_HOLD)
-    if facts.number is not None and facts.number.card != original.card:
-        return decline(Reason.CARD_DIFFERS)
-    refusal, card, programme = _admit(request, facts)
-    if card is None or programme is None:
+    refusal, card, _ = _follow(request, facts, _HOLDS, Reason.NOT_A_HOLD)
+    if original is None or card is None:
         return decline(refusal)
     if original.ended is not None:
         return decline(ENDED[original.ended])
@@ -303,9 +293,10 @@ def _unblock(_request: Request, facts: Facts, card: Card, _programme: Programme)
 def _change_code(_request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:
     if programme.access_code is AccessCode.NONE:
         return decline(Reason.NOT_PROGRAMME)
-    if facts.new_verifier is None:
+    change = facts.change
+    if change is None or change.verifier is None:
         return decline(Reason.BAD_NEW_CODE)
-    return Decision(_APPROVED, card=card._replace(verifier=facts.new_verifier, verifier_key=facts.verifier_key))
+    return Decision(_APPROVED, card=card._replace(verifier=change.verifier, verifier_key=change.verifier_key))
 
 
 def _replace(_request: Request, facts: Facts, card: Card, _programme: Programme) -> Decision:
@@ -313,13 +304,19 @@ def _replace(_request: Request, facts: Facts, card: Card, _programme: Programme)
 
     A block for suspicion or at the holder's wish stays: it is about the card and not about the plastic.
     """
-    new_number, new_card = facts.new_number, facts.new_card
+    change = facts.change
     if card.blocked in HARD_BLOCKS and not facts.module.desk:
         return decline(Reason.COMMAND)
-    if new_number is None or new_card is None:
+    if change is None or change.card is None:
         return decline(Reason.NEW_CARD_UNKNOWN, bad_card=True)
+    new_card = change.card
     left = new_card.balances  # what a sale that was undone may have left
-    if state_of(new_number, new_card, facts.moment.today) is not State.ISSUED or left.value or left.owed or left.held:
+    if (
+        state_of(change.number, new_card, facts.moment.today) is not State.ISSUED
+        or left.value
+        or left.owed
+        or left.held
+    ):
         return decline(Reason.NEW_CARD_IN_USE)
     if new_card.programme != card.programme:
         return decline(Reason.PROGRAMME_DIFFERS)
@@ -355,20 +352,28 @@ def _own(facts: Facts, original: Original) -> bool:
     return facts.module.desk or original.name.module == facts.module.number
 
 
-def _refund(request: Request, facts: Facts) -> Decision:
+def _follow(
+    request: Request, facts: Facts, commands: frozenset[Command], otherwise: Reason
+) -> tuple[Reason, Card | None, Programme | None]:
+    """The card and programme of an original that one of `commands` made and nothing undid, or the reason why not."""
     original = facts.original
     if original is None:
-        return decline(Reason.ORIGINAL_UNKNOWN)
+        return Reason.ORIGINAL_UNKNOWN, None, None
     if original.tombstone or original.reversed:
-        return decline(Reason.ALREADY_REVERSED)
+        return Reason.ALREADY_REVERSED, None, None
     if original.result not in APPROVALS:
-        return decline(Reason.ORIGINAL_DECLINED)
-    if original.command not in REFUNDABLE:
-        return decline(Reason.NOT_REFUNDABLE)
+        return Reason.ORIGINAL_DECLINED, None, None
+    if original.command not in commands:
+        return otherwise, None, None
     if facts.number is not None and facts.number.card != original.card:
-        return decline(Reason.CARD_DIFFERS)
-    refusal, card, programme = _admit(request, facts)
-    if card is None or programme is None:
+        return Reason.CARD_DIFFERS, None, None
+    return _admit(request, facts)
+
+
+def _refund(request: Request, facts: Facts) -> Decision:
+    original = facts.original
+    refusal, card, programme = _follow(request, facts, REFUNDABLE, Reason.NOT_REFUNDABLE)
+    if original is None or card is None or programme is None:
         return decline(refusal)
     if not programme.refundable:
         return decline(Reason.NOT_REFUNDABLE)
@@ -455,6 +460,7 @@ def _name(request: Request) -> Name:
     return Name(request.module, request.date, request.sequence)
 
 
+_HOLDS: Final = frozenset((Command.HOLD,))
 _OF_A_HOLD: Final = frozenset((Command.CONFIRM, Command.RELEASE))
 _BLOCKS_OF_PLASTIC: Final = frozenset((GivenReason.LOST.value, GivenReason.STOLEN.value, GivenReason.DAMAGED.value))
 _RARE: Final[dict[Command, Callable[[Request, Facts, Card, Programme], Decision]]] = {

@@ -74,6 +74,16 @@ class Module:
     revoked: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a command that changes a card's number or code names besides it."""
+
+    number: Number | None  # that is to take the place of the card's
+    card: Card | None  # that it is on now
+    verifier: bytes | None = field(repr=False)  # of the new code; None: it is malformed
+    verifier_key: int
+
+
 # Plain classes, because each request makes them: compiled, they are made and read without a look-up.
 
 
@@ -91,10 +101,7 @@ class Facts:
         original: Original | None,
         code: Code,
         bad_cards: int,
-        new_number: Number | None = None,
-        new_card: Card | None = None,
-        new_verifier: bytes | None = None,
-        verifier_key: int = 0,
+        change: Change | None = None,
     ):
         self.moment: Final = moment
         self.issuer: Final = issuer
@@ -105,10 +112,7 @@ class Facts:
         self.original: Final = original
         self.code: Final = code
         self.bad_cards: Final = bad_cards  # of this module, today
-        self.new_number: Final = new_number  # that is to take the card's place, and the card that it is on now
-        self.new_card: Final = new_card
-        self.new_verifier: Final = new_verifier  # of the code to change to, under the newest key; None: it is malformed
-        self.verifier_key: Final = verifier_key
+        self.change: Final = change  # of number or code; None: another command
 
     def __repr__(self) -> str:
         return f"<Facts of {self.module.number} at {self.moment.at}>"

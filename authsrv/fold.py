@@ -17,7 +17,7 @@ from typing import Final
 from authsrv.answer import compose, late_original, unrecorded
 from authsrv.ask import Ask, same_content
 from authsrv.decide import decide, recordable
-from authsrv.facts import Code, Decision, Facts, Module, Moment
+from authsrv.facts import Change, Code, Decision, Facts, Module, Moment
 from authsrv.keys import NONCE_BYTES, KeyRing, Purpose, filled_up
 from authsrv.registry import Registry
 from ledger.authorizations import Authorization, Original, Recorded
@@ -152,16 +152,17 @@ class Fold:
             original,
             self._code(ask, number, programme),
             self._bad_cards.get(ask.name.module, 0),
-            *(self._changes(ask, card) if ask.command in _CHANGING else ()),
+            self._change(ask, card) if ask.command in _CHANGING else None,
         )
 
-    def _changes(self, ask: Ask, card: Card | None) -> tuple[Number | None, Card | None, bytes | None, int]:
-        """What a command that changes number or code names besides: the new number, its card, the new verifier."""
+    def _change(self, ask: Ask, card: Card | None) -> Change:
         number = self._numbers.get(ask.new_token) if ask.new_token is not None else None
         new_card = self._cards.get(number.card) if number is not None and number.card is not None else None
-        key = self._ring.current(Purpose.VERIFIER)
-        made = self._ring.verifier(card.id, ask.new_code) if card is not None and ask.new_code is not None else None
-        return number, new_card, made, key
+        # An unknown card and a malformed code take the same work.
+        verifier = self._ring.verifier(card.id if card is not None else 0, ask.new_code or "")
+        return Change(
+            number, new_card, verifier if ask.new_code is not None else None, self._ring.current(Purpose.VERIFIER)
+        )
 
     def _programme(self, number: int) -> Programme | None:
         """The rules in force today, looked up once a batch."""
@@ -208,7 +209,7 @@ class Fold:
             self._bad_cards[module] = facts.bad_cards + 1
             self.writes.bad_cards[module] = self.writes.bad_cards.get(module, 0) + 1
         if decision.hold is not None and facts.card is not None:
-            self.writes.holds[decision.hold.name] = (facts.card.id, decision.hold)
+            self.writes.holds[decision.hold.name] = (facts.card.id, facts.issuer.currency, decision.hold)
         if decision.ended is not None:
             self._end(*decision.ended)
         if decision.given_up is not None:
@@ -223,7 +224,7 @@ class Fold:
 
     def _give_up(self, ask: Ask, facts: Facts, given_up: Card) -> None:
         """The number of a new card points to the other one from now on, whose own is dead."""
-        old, new = facts.number, facts.new_number
+        old, new = facts.number, facts.change.number if facts.change is not None else None
         if ask.token is None or ask.new_token is None or old is None or new is None:
             raise ValueError("a number takes the place of none")
         changed = {ask.token: old._replace(live=False), ask.new_token: new._replace(card=old.card)}

@@ -48,5 +48,5 @@ class Writes:
     failures: dict[bytes, int] = field(default_factory=dict, repr=False)
     bad_cards: dict[int, int] = field(default_factory=dict)  # how many more, by module
     numbers: dict[bytes, Number] = field(default_factory=dict)  # that point to another card, or no longer to any
-    holds: dict[Name, tuple[int, Hold]] = field(default_factory=dict)  # opened, with their cards
+    holds: dict[Name, tuple[int, int, Hold]] = field(default_factory=dict)  # opened, with card and unit
     ended: dict[Name, HoldEnd] = field(default_factory=dict)  # opened before or in this batch

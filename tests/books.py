@@ -84,7 +84,7 @@ async def record(connection: Connection, **rows: Any) -> None:
         "bad_cards": rows.pop("bad_cards", []),
         "numbers": rows.pop("numbers", []),
         "holds": [
-            (*named[place], card, amount, expires_at, ended)
+            (*named[place], card, EUR, amount, expires_at, ended)
             for place, card, amount, expires_at, ended in rows.pop("holds", ())
         ],
         "ended": rows.pop("ended", []),

@@ -18,7 +18,7 @@ from ledger.accounts import Account, Balances
 from ledger.authorizations import Original, Recorded
 from ledger.batch import Gathered, Lookup, Writes
 from ledger.cards import Card, CardStatus, Number
-from ledger.faults import Unfit
+from ledger.faults import Conflict, Unfit
 from ledger.holds import Hold, HoldEnd
 from ledger.names import Name
 from ledger.postings import Posting
@@ -71,7 +71,16 @@ def transact(
 
 
 def gathered(row: asyncpg.Record, lookups: Sequence[Lookup]) -> Gathered:
-    """What `gather` returned, in the ledger's types; places count from 0 as in `lookups`."""
+    """What `gather` returned, in the ledger's types; places count from 0 as in `lookups`.
+
+    Raises `Conflict` where a number was given to another card while this batch waited for the one that it was on: the
+    other one is not locked, so nothing can be decided.
+    """
+    numbers = {token: Number(card, live is not False, failures) for token, card, live, failures in row["numbers"] or ()}
+    cards = _cards(row["cards"] or (), row["accounts"] or (), row["holds"] or ())
+    for number in numbers.values():
+        if number.card is not None and number.card not in cards:
+            raise Conflict("a number was given to another card meanwhile")
     return Gathered(
         registry=row["registry"],
         decided_at=row["decided_at"],
@@ -81,10 +90,8 @@ def gathered(row: asyncpg.Record, lookups: Sequence[Lookup]) -> Gathered:
         tombstone_serials=row["tombstone_serials"] or [None] * len(lookups),
         recorded={item[0] - 1: Recorded(*item[1:]) for item in row["recorded"] or ()},
         originals={item["ordinal"] - 1: _original(item) for item in row["originals"] or ()},
-        numbers={
-            token: Number(card, live is not False, failures) for token, card, live, failures in row["numbers"] or ()
-        },
-        cards=_cards(row["cards"] or (), row["accounts"] or (), row["holds"] or ()),
+        numbers=numbers,
+        cards=cards,
         bad_cards=dict(row["budgets"] or ()),
     )
 
@@ -101,7 +108,7 @@ def _cards(
         elif kind == Account.OWED:
             balances[card] = Balances(value, owed + balance, least, reserved)
     holds: dict[int, tuple[Hold, ...]] = {}
-    for module, date, sequence, card, amount, expires_at, _ in open_holds:
+    for module, date, sequence, card, _, amount, expires_at, _ in open_holds:
         holds[card] = (*holds.get(card, ()), Hold(Name(module, date, sequence), amount, expires_at))
     return {
         card: Card(
@@ -164,8 +171,8 @@ def _recorded(row: asyncpg.Record, writes: Writes, types: RowTypes) -> tuple[Any
         list(writes.bad_cards.items()),
         [(token, number.card, number.live) for token, number in writes.numbers.items()],
         [
-            (*name, card, hold.amount, hold.expires_at, writes.ended.get(name))
-            for name, (card, hold) in writes.holds.items()
+            (*name, card, unit, hold.amount, hold.expires_at, writes.ended.get(name))
+            for name, (card, unit, hold) in writes.holds.items()
         ],
         [(*name, end) for name, end in writes.ended.items() if name not in writes.holds],
     )

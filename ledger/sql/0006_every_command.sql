@@ -46,7 +46,7 @@ alter type account_row add attribute held bigint;
 alter type original_row add attribute ended smallint;     -- of a hold
 alter type card_change add attribute blocked smallint, add attribute verifier_key integer, add attribute verifier bytea;
 create type hold_row as (
-    module bigint, date date, sequence bigint, card bigint, amount bigint, expires_at timestamptz, ended smallint);
+    module bigint, date date, sequence bigint, card bigint, unit integer, amount bigint, expires_at timestamptz, ended smallint);
 create type hold_end as (module bigint, date date, sequence bigint, ended smallint);
 create type number_change as (token bytea, card bigint, live boolean);
 
@@ -165,7 +165,7 @@ begin
 
     select array_agg((card, kind, balance, floor, held)::account_row), bool_or(held > 0) into accounts, has_holds from accounts where card = any (ids);
     if has_holds then
-        select array_agg((module, date, sequence, card, amount, expires_at, null)::hold_row) into holds from holds where card = any (ids) and ended is null;
+        select array_agg((module, date, sequence, card, unit, amount, expires_at, null)::hold_row) into holds from holds where card = any (ids) and ended is null;
     end if;
 
     if has_originals then
@@ -318,12 +318,16 @@ begin
 
     if cardinality(p_holds) > 0 then
         insert into holds (module, date, sequence, card, unit, amount, expires_at, ended, ended_at)
-            select h.module, h.date, h.sequence, h.card, a.unit, h.amount, h.expires_at, h.ended, case when h.ended is not null then p_decided_at end
-              from unnest(p_holds) h left join unnest(p_authorizations) a on a.module = h.module and a.date = h.date and a.sequence = h.sequence;
+            select h.module, h.date, h.sequence, h.card, h.unit, h.amount, h.expires_at, h.ended, case when h.ended is not null then p_decided_at end
+              from unnest(p_holds) h
+             where exists (select from authorizations a where a.module = h.module and a.date = h.date and a.sequence = h.sequence
+                                                          and a.card = h.card and a.unit = h.unit and a.approved = h.amount);
+        get diagnostics moved = row_count;
+        if moved < cardinality(p_holds) then
+            raise exception 'a hold without its authorization' using errcode = 'AU003';
+        end if;
         with held as (
-            select h.card, a.unit, sum(h.amount) as amount
-              from unnest(p_holds) h join unnest(p_authorizations) a on a.module = h.module and a.date = h.date and a.sequence = h.sequence
-             where h.ended is null group by h.card, a.unit
+            select card, unit, sum(amount) as amount from unnest(p_holds) where ended is null group by card, unit
         ), reserved as (
             update accounts a set held = a.held + n.amount from held n where a.card = n.card and a.unit = n.unit and a.kind = 1
             returning a.balance - a.held < a.floor as overdrawn

@@ -48,7 +48,7 @@ BOOKS: Final = {
     "a unit does not sum to zero": "select unit from trial_balance group by unit having sum(balance) <> 0",
     "a balance is not what its postings add up to": "select card from unbalanced_accounts",
     "an account holds back what its open holds do not": "select card from unbalanced_holds",
-    "an account lies below its floor": "select card from accounts where balance < floor",
+    "an account lies below its floor": "select card from accounts where balance - held < floor",
 }
 
 

@@ -88,15 +88,17 @@ def test_an_access_code_is_opened() -> None:
 
 
 def test_what_is_looked_up() -> None:
-    """A sale's card by token; a reversal's original and not its card; a mistyped number not at all."""
+    """A sale's card by token, a new card's too; an original and not its reversal's card; a mistyped number not at all."""
     token = RING.token(CARD.encode().ljust(20, b"\0"))
-    assert ask(coded("4321")).lookup() == (Name(1001, DAY, 7), token, True, None, None)
+    assert ask(coded("4321")).lookup() == (Name(1001, DAY, 7), token, True, None, None, None)
     fields: dict[str, Any] = {"command": Command.REVERSE, "module": 1001, "date": DAY, "sequence": 8, "amount": 1250}
     by_name = Request(**fields, card=CARD, original=OriginalName(DAY, 7))
-    assert ask(by_name).lookup() == (Name(1001, DAY, 8), None, False, Name(1001, DAY, 7), None)
+    assert ask(by_name).lookup() == (Name(1001, DAY, 8), None, False, Name(1001, DAY, 7), None, None)
     by_number = Request(**fields, original="323000000014")
-    assert ask(by_number).lookup() == (Name(1001, DAY, 8), None, False, None, 323_000_000_014)
+    assert ask(by_number).lookup() == (Name(1001, DAY, 8), None, False, None, 323_000_000_014, None)
     assert ask(by_number._replace(original="323000000015")).lookup().original_number is None
+    replacement = Request(Command.REPLACE, 1001, DAY, 9, card="6371120000000000025", new_card=CARD)
+    assert ask(replacement).lookup().new_token == token
 
 
 def digest(request: Request) -> bytes:

@@ -46,6 +46,16 @@ class TestBlock:
         assert (await shop.till().sale(card, 100)).reason == Reason.NOT_ACTIVE
         assert (await shop.till().activate(card, 1000)).result == Result.APPROVED
 
+    async def test_who_blocks_a_card_with_a_code_learns_nothing_of_it(self, shop: Shop) -> None:
+        """Nor who unblocks it: neither had to prove to be the holder. A card without a code tells, as ever."""
+        till, coded, bare = shop.till(), await active_card(shop, 4321, code=CODE), await active_card(shop, 4321)
+        for command in (Command.BLOCK, Command.UNBLOCK):
+            answer = await till.ask(command, card=coded, reason=GivenReason.HOLDER)
+            told = (answer.result, answer.balance, answer.available, answer.valid_until, answer.unit)
+            assert told == (Result.APPROVED, 0, 0, None, 0)
+            assert b"43.21" not in answer.text
+            assert (await till.ask(command, card=bare, reason=GivenReason.HOLDER)).balance == 4321
+
     async def test_a_block_is_seen_by_who_comes_behind_it(self, shop: Shop) -> None:
         """In one batch: sale, block, sale."""
         till, card = shop.till(), await active_card(shop, 5000)

@@ -23,6 +23,7 @@ from running_switch import LOADED, SOLD, Switch
 from shop import KEK, OTHER, TILLS, Shop
 from wire_client import ConnectionEndedError, connect
 
+from authsrv.shell import serve
 from authsrv.shell.listener import Caps
 from authsrv.shell.serve import Service, run_switch, service_of
 from authsrv.shell.settings import load_settings
@@ -47,6 +48,20 @@ async def activated(switch: Switch) -> None:
     """Sell a card with 81.17 on it."""
     async with switch.caller(TILLS[1]) as caller:
         assert (await caller.ask(Command.ACTIVATE, card=OTHER, amount=LOADED)).result == Result.APPROVED
+
+
+async def test_expired_holds_of_idle_cards_are_ended(start: Start, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running switch ends them though nobody asks for the card."""
+    monkeypatch.setattr(serve, "SWEEP_S", 0.05)
+    switch = await start()
+    await activated(switch)
+    async with switch.caller(TILLS[1]) as caller:
+        assert (await caller.ask(Command.HOLD, card=OTHER, amount=LOADED)).result == Result.APPROVED
+    await shop.query("update holds set expires_at = clock_timestamp()")
+    with trio.fail_after(10):
+        while await shop.query("select from holds where ended is null"):
+            await trio.lowlevel.checkpoint()
+    await shop.check_books()
 
 
 # The database

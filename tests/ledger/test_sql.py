@@ -183,6 +183,40 @@ class TestRecord:
 
         play(issuer, scene)
 
+    def test_what_is_held_is_neither_moved_nor_held_again(self, issuer: Any) -> None:
+        """A posting or a hold that takes more than is free raises AU001; once the hold ends, all is free."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            await load(switch, 1, FIRST, 1000)
+            day, soon = await today(owner), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+            await record(switch, **names(day, 2, card=FIRST, approved=700), holds=[(1, FIRST, 700, soon, None)])
+            before = await contents(owner)
+            take = postings((1, FIRST, VALUE, REDEEMED, 301))
+            await refused(record(switch, **names(day, 3, card=FIRST), **take), "AU001")
+            again = {"holds": [(1, FIRST, 301, soon, None)]}
+            await refused(record(switch, **names(day, 3, card=FIRST, approved=301), **again), "AU001")
+            assert await contents(owner) == before
+            whole = postings((1, FIRST, VALUE, REDEEMED, 1000))
+            ended = [(MODULE, day, 2, 1)]
+            await record(switch, **names(day, 3, card=FIRST), **whole, ended=ended)
+            assert not await owner.fetch("select from unbalanced_holds")
+            await refused(record(switch, **names(day, 4), ended=ended), "AU008")
+
+        play(issuer, scene)
+
+    @pytest.mark.parametrize("columns", [{"approved": 701}, {"card": SECOND}, {"unit": 840}])
+    def test_a_hold_is_its_authorizations(self, issuer: Any, columns: dict[str, Any]) -> None:
+        """Of the same card, unit and amount, or it is refused whole."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            await load(switch, 1, FIRST, 1000)
+            before, soon = await contents(owner), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+            rows = names(await today(owner), 2, **{"card": FIRST, "approved": 700} | columns)
+            await refused(record(switch, **rows, holds=[(1, FIRST, 700, soon, None)]), "AU003")
+            assert await contents(owner) == before
+
+        play(issuer, scene)
+
     def test_an_overdraft_in_small_steps_is_refused(self, issuer: Any) -> None:
         """Many small postings on one card count together."""
 

@@ -143,7 +143,8 @@ class Model:
         coded = coded or (slip.command is Command.CHANGE_ACCESS_CODE and outcome.result == Result.APPROVED)
         entry.outcome = outcome
         self.entries[slip.name] = entry
-        proven = card is not None and (entry.good or not coded or slip.code is not None)
+        of_anybody = slip.command in (Command.BLOCK, Command.UNBLOCK)
+        proven = (entry.good and not of_anybody) or not coded or slip.code is not None
         tells_nothing = slip.command is Command.REPRINT or outcome.reason is Reason.NOTHING_MOVED
         if card is not None and proven and not tells_nothing and outcome.result in TOLD:
             told = (card.value, self.available(card))
@@ -286,12 +287,12 @@ class Model:
             return self._no(Reason.ALREADY_REVERSED)
         if slip.original not in self.entries:
             return self._no(Reason.ORIGINAL_UNKNOWN)
-        hold = self.entries[slip.original]
-        if hold.reversed:
-            return self._no(Reason.ALREADY_REVERSED)
         foreign = self._foreign(slip)
         if foreign is not None:
             return foreign
+        hold = self.entries[slip.original]
+        if hold.reversed:
+            return self._no(Reason.ALREADY_REVERSED)
         if not hold.good:
             return self._no(Reason.ORIGINAL_DECLINED)
         if hold.slip.command is not Command.HOLD:

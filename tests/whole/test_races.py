@@ -196,6 +196,25 @@ def test_a_reversal_and_its_original_want_the_same_name(front: Shopfront) -> Non
         witness.send((sale, 0), (reversal, 1))
 
 
+def test_a_number_changes_its_card_under_who_waits_for_it(front: Shopfront) -> None:
+    """A sale by the new number has found the new card and waits for its lock behind the replacement: it is decided on
+    the card that the number points to by then, and not as of one that nobody knows."""
+    for turn in range(ROUNDS):
+        card, new = front.card(), front.card()
+        witness = Witness(front, {card: None, new: None})
+        witness.send((front.slip(TILL, Command.ACTIVATE, card=card, amount=5000), 0))
+        replacement = front.slip(TILL, Command.REPLACE, card=card, new_card=new)
+        sale = front.slip(OTHER_TILL, Command.SALE, card=new, amount=700)
+        posted = []
+        with front.books.held(front.card_ids[new]) as gate:
+            for waiting, (slip, process) in enumerate(((replacement, turn % 2), (sale, 1 - turn % 2))):
+                line = front.line(slip.name.module, process)
+                posted.append((line, line.post(slip)))
+                gate.await_waiting(waiting + 1)
+        outcomes = witness.judge([replacement, sale], [line.answer(counter) for line, counter in posted], [(0, 1)])
+        assert results(outcomes) == [Result.APPROVED, Result.APPROVED]
+
+
 def test_a_reversal_races_its_original(front: Shopfront) -> None:
     """Whoever comes first, in the end nothing has moved, and each says so again when it is asked again."""
     for turn in range(2 * ROUNDS):
