@@ -88,7 +88,7 @@ def test_an_access_code_is_opened() -> None:
 
 
 def test_what_is_looked_up() -> None:
-    """A sale's card by token, a new card's too; an original and not its reversal's card; a mistyped number not at all."""
+    """The token of a sale's card, of a new card; an original, not its reversal's card; a mistyped number not at all."""
     token = RING.token(CARD.encode().ljust(20, b"\0"))
     assert ask(coded("4321")).lookup() == (Name(1001, DAY, 7), token, True, None, None, None)
     fields: dict[str, Any] = {"command": Command.REVERSE, "module": 1001, "date": DAY, "sequence": 8, "amount": 1250}
