@@ -4,7 +4,8 @@ Rules are never edited: a change is a new version with its first day, so that wh
 still be explained.
 
 The value is flat like the schema (`programme.schema.json`): one property, one field, one name for both. A further kind
-adds its properties to the schema, a list of required ones beside that of "gift", and its fields here.
+adds its properties to the schema, with a list of those that it requires, and its fields here. What a kind does not have
+is absent from its text and stands at its default here, which is what "left out" means.
 
 A last day, of a version or of a card, is a local day of the issuer and counts to its end.
 """
@@ -12,15 +13,30 @@ A last day, of a version or of a card, is a local day of the issuer and counts t
 import calendar
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 
 class Kind(StrEnum):
     """What a card holds."""
 
     GIFT = "gift"
+    VISITS = "visits"
+    CREDIT = "credit"
+
+
+class Begins(StrEnum):
+    """From when on the days of a pass count."""
+
+    PURCHASE = "purchase"
+    FIRST_USE = "first_use"
+
+
+class DueFrom(StrEnum):
+    """From when on the days count in which a purchase is to be paid."""
+
+    PURCHASE = "purchase"
+    MONTH_END = "month_end"
 
 
 class AccessCode(StrEnum):
@@ -45,17 +61,27 @@ class Programme:
     branches: tuple[int, ...] | None = None
     valid_days: int | None = None
     valid_months: int | None = None
-    currency: str
-    partial: bool
-    reloadable: bool
-    refundable: bool
-    load_minimum_minor: int
-    load_maximum_minor: int
-    balance_maximum_minor: int
-    loads_per_day: int
+    currency: str = ""
+    partial: bool = False
+    reloadable: bool = False
+    refundable: bool = False
+    load_minimum_minor: int = 0
+    load_maximum_minor: int = 0
+    balance_maximum_minor: int = 0
+    loads_per_day: int = 0
     sale_maximum_minor: int | None = None
-    cash_out: bool | None = None
+    cash_out: bool = False
     hold_minutes: int | None = None
+    visits: int = 0
+    begins: Begins = Begins.PURCHASE
+    same_visit_minutes: int = 0
+    visits_per_day: int | None = None
+    freeze_days_maximum: int | None = None
+    limit_minor: int | None = None
+    limit_maximum_minor: int | None = None
+    due_days: int | None = None
+    due_from: DueFrom = DueFrom.PURCHASE
+    overdue_block_days: int | None = None
 
     def in_effect(self, day: dt.date) -> bool:
         """Whether these rules count on a local day, whatever later versions say."""
@@ -78,22 +104,17 @@ class Programme:
             return dt.date(year, month, min(activated_on.day, calendar.monthrange(year, month)[1]))
         return None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Give the programme as JSON can hold it; `loyalty.source.load_programme` makes the same programme of it."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: _as_json(value) for name, value in values.items() if value is not None}
+    def due_on(self, bought_on: dt.date) -> dt.date:
+        """Give the day by which a purchase of a local day is to be paid."""
+        if self.due_from is DueFrom.MONTH_END:
+            bought_on = bought_on.replace(day=calendar.monthrange(bought_on.year, bought_on.month)[1])
+        return bought_on + dt.timedelta(days=self.due_days or 0)
 
-
-def _as_json(value: Any) -> Any:
-    match value:
-        case dt.date():
-            return value.isoformat()
-        case StrEnum():
-            return value.value
-        case tuple():
-            return list(value)
-        case _:
-            return value
+    def overdue(self, due_on: dt.date | None, today: dt.date) -> bool:
+        """Whether purchases are refused because what was due on a day is not paid yet."""
+        if due_on is None or self.overdue_block_days is None:
+            return False
+        return (today - due_on).days > self.overdue_block_days
 
 
 def version_on(versions: Iterable[Programme], day: dt.date) -> Programme | None:

@@ -11,7 +11,8 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -22,12 +23,13 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
-from loyalty.programme import AccessCode, Kind, Programme
+from loyalty.programme import AccessCode, Begins, DueFrom, Kind, Programme
 
 _NOT_ABOVE = (
     ("effective_from", "effective_until"),
     ("load_minimum_minor", "load_maximum_minor"),
     ("load_minimum_minor", "balance_maximum_minor"),
+    ("limit_minor", "limit_maximum_minor"),
 )
 _TYPES = {"integer": "a whole number", "string": "a text in quotes", "boolean": "true or false", "array": "a list"}
 _DEMANDS = {
@@ -37,6 +39,7 @@ _DEMANDS = {
     "minItems": "at least one",
     "uniqueItems": "each once",
 }
+_CHOICES: Mapping[str, type[StrEnum]] = {"kind": Kind, "access_code": AccessCode, "begins": Begins, "due_from": DueFrom}
 _KEY = re.compile(r"""\s*\[*\s*["']?([\w-]+)""")
 _SYNTAX_LINE = re.compile(r"at line (\d+)")
 
@@ -85,8 +88,33 @@ def parse_programme(text: str, source: str) -> Programme:
 
 
 def load_programme(data: Mapping[str, Any], source: str) -> Programme:
-    """Make a programme of what `Programme.as_dict` gave; `ProgrammeError` with every mistake."""
+    """Make a programme of what `programme_document` gave; `ProgrammeError` with every mistake."""
     return _checked(data, source, {})
+
+
+def programme_document(programme: Programme) -> dict[str, Any]:
+    """Give a programme as JSON can hold it; `load_programme` makes the same programme of it."""
+    required = {*schema()["required"], *_required_of(programme.kind)}
+    values = {field.name: (getattr(programme, field.name), field.default) for field in fields(programme)}
+    return {name: _plain(value) for name, (value, default) in values.items() if value != default or name in required}
+
+
+def _required_of(kind: Kind) -> list[str]:
+    [rules] = [rules for rules in schema()["allOf"] if rules["if"]["properties"]["kind"]["const"] == kind]
+    found: list[str] = rules["then"]["required"]
+    return found
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dt.date():
+            return value.isoformat()
+        case StrEnum():
+            return value.value
+        case tuple():
+            return list(value)
+        case _:
+            return value
 
 
 @cache
@@ -160,6 +188,11 @@ def _contradictions(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for low, high in _NOT_ABOVE:
         if low in data and high in data and data[low] > data[high]:
             yield high, f"{high} is {data[high]}, but {low} is {data[low]}; raise the one or lower the other"
+    for key in data:
+        kinds = schema()["properties"].get(key, {}).get("kinds")
+        if kinds is not None and "kind" in data and data["kind"] not in kinds:
+            only = " and ".join(kinds)
+            yield key, f'{key} is not for cards of the kind "{data["kind"]}", only for {only}; leave it out'
     if "valid_days" in data and "valid_months" in data:
         yield "valid_months", "valid_days and valid_months exclude each other; leave one of them out"
     if "currency" in data and not is_currency(data["currency"]):
@@ -168,8 +201,9 @@ def _contradictions(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _programme(data: Mapping[str, Any]) -> Programme:
     made: dict[str, Any] = dict(data)
-    made["kind"] = Kind(made["kind"])
-    made["access_code"] = AccessCode(made["access_code"])
+    for key, members in _CHOICES.items():
+        if key in made:
+            made[key] = members(made[key])
     for key in ("effective_from", "effective_until"):
         if key in made:
             made[key] = dt.date.fromisoformat(made[key])

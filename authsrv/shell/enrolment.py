@@ -34,6 +34,7 @@ from authsrv.keys import (
 )
 from ledger.shell.door import Connection
 from loyalty.programme import AccessCode, Programme
+from loyalty.source import programme_document
 from protocol.access_code import DIGITS_MAX, DIGITS_MIN
 from protocol.numbers import CodePage, Suite
 from protocol.signon import GROUP_KEY_BYTES, ROOT_KEY_BYTES, ModuleIdentity
@@ -150,7 +151,7 @@ async def add_programme(connection: Connection, programme: Programme) -> int:
     async with refusals():
         number: int = await connection.fetchval(
             "select add_programme($1, $2, $3, $4)",
-            *(programme.name, programme.version, programme.effective_from, json.dumps(programme.as_dict())),
+            *(programme.name, programme.version, programme.effective_from, json.dumps(programme_document(programme))),
         )
     return number
 
