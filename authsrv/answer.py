@@ -14,9 +14,11 @@ from authsrv.table import APPROVALS
 from ledger.authorizations import Recorded
 from ledger.cards import Card
 from ledger.names import Name
+from ledger.totals import Totals
+from protocol.layout import TOTALS_TEXT_BYTES
 from protocol.messages import Envelope, FormatError, Response, pack_answer
-from protocol.numbers import OWN, Command, Flag, Reason, Result
-from receipts.facts import ReceiptFacts
+from protocol.numbers import OWN, VISIT, Command, Flag, Reason, Result, TotalsKind
+from receipts.facts import Counted, ReceiptFacts
 from receipts.pages import PAGE_BYTES_MAX, paginate
 from receipts.receipt import copied, printed
 
@@ -48,10 +50,15 @@ def compose(
     if card is not None and not _may_be_told(card, facts, decision, approval, ask.command):
         card = None
     authorization = f"{number:012}"
-    value, owed, available, valid_until = None, None, None, None
+    value, owed, available, valid_until, due_on = None, None, None, None, None
     if card is not None:
         balances, valid_until = card.balances, card.valid_until
         value, owed, available = balances.value, -balances.owed, balances.available
+        due_on = card.due_on if card.charges else None
+    passes = facts.unit == VISIT
+    unit = facts.unit if card is not None or (approval and facts.card is not None) else OWN
+    if decision.totals is not None:
+        unit = decision.totals.interval.unit
     columns, code_page = module.columns, module.code_page
     if reprint and approval:
         originals = [Response.decode(page) for page in copy_of]
@@ -69,25 +76,31 @@ def compose(
             _COMMAND_KEYS.get(envelope.command, "unknown"),
             decision.result,
             decision.reason,
-            facts.issuer.code,
-            facts.issuer.exponent,
+            "" if passes else facts.issuer.code,
+            0 if passes else facts.issuer.exponent,
             facts.programme.title if card is not None and facts.programme is not None else "",
             request.card if request is not None else "",
             request is not None and envelope.flags & _KEYED != 0,
             request.amount or None if request is not None else None,
             decision.approved or None if approval else None,
             decision.still_due or None,
-            value,
-            available,
+            None if passes else value,
+            None if passes else available,
             owed,
             valid_until,
             authorization,
             f"{facts.original.number:012}" if facts.original is not None else None,
             request.cashier if request is not None else 0,
             request.till_receipt if request is not None else "",
+            value if passes else None,
+            due_on,
+            decision.hold.expires_at.astimezone(facts.issuer.zone) if decision.hold is not None else None,
+            request.new_card if decision.given_up is not None and request is not None else "",
+            _counted(decision.totals) if decision.totals is not None else (),
         )
         text = printed(receipt, module.language, columns, code_page)
-    texts = (text,) if len(text) <= PAGE_BYTES_MAX else paginate(text)
+    most = PAGE_BYTES_MAX if decision.totals is None else TOTALS_TEXT_BYTES
+    texts = (text,) if len(text) <= most else paginate(text, most)
     return tuple(
         [
             pack_answer(
@@ -98,7 +111,7 @@ def compose(
                 envelope.module,
                 decision.result,
                 decision.reason,
-                facts.issuer.currency if card is not None else OWN,
+                unit,
                 len(texts),
                 page,
                 authorization,
@@ -108,10 +121,12 @@ def compose(
                 decision.still_due,
                 value or 0,
                 available or 0,
+                value or 0 if passes else 0,
                 valid_until,
                 code_page,
                 columns,
                 part,
+                decision.totals.counted if decision.totals is not None else (),
             )
             for page, part in enumerate(texts, start=1)
         ]
@@ -130,6 +145,17 @@ def _may_be_told(card: Card, facts: Facts, decision: Decision, approval: bool, c
     if command in _OF_ANYBODY:
         return card.verifier is None
     return command is not _REPRINT and decision.reason is not _NOTHING_MOVED
+
+
+def _counted(totals: Totals) -> tuple[Counted, ...]:
+    """The kinds of which either side has counted something."""
+    return tuple(
+        [
+            Counted(kind.name.lower(), *asked, *counted)
+            for kind, asked, counted in zip(TotalsKind, totals.asked, totals.counted, strict=True)
+            if asked != (0, 0) or counted != (0, 0)
+        ]
+    )
 
 
 def late_original(envelope: Envelope, issuer: Issuer, module: Module, tombstone: Recorded) -> bytes:
@@ -187,6 +213,7 @@ def page(envelope: Envelope, recorded: bytes) -> bytes:
             sequence=envelope.sequence,
             date=envelope.date,
             module=envelope.module,
+            totals=(),
         )
         .encode()
     )

@@ -10,6 +10,7 @@ from typing import Final
 from authsrv.keys import CARD_BYTES, KeyRing
 from ledger.batch import Lookup
 from ledger.names import Name, read_authorization_number
+from ledger.totals import Interval
 from protocol import access_code, forms
 from protocol.crypto import BlockCipher
 from protocol.messages import (
@@ -61,7 +62,7 @@ class Ask:
             return Lookup(self.name, None, with_code=False, original=None, original_number=None)
         original = request.original
         if original is None:  # so it is no reversal, and `shown` is the token
-            return Lookup(self.name, self.token, self.code_came, None, None, self.new_token)
+            return Lookup(self.name, self.token, self.code_came, None, None, self.new_token, self.interval)
         number = read_authorization_number(original) if isinstance(original, str) else None
         return Lookup(self.name, self.shown, self.code_came, self.original, number)
 
@@ -69,6 +70,16 @@ class Ask:
     def command(self) -> Command | None:
         """What is asked; None for what breaks a rule of its form."""
         return None if isinstance(self.request, FormatError) else self.request.command
+
+    @property
+    def interval(self) -> Interval | None:
+        """What is to be counted; None where nothing is, or more than can be."""
+        if self.command is not Command.TOTALS or isinstance(self.request, FormatError) or self.request.totals is None:
+            return None
+        first, last = self.request.totals.first, self.request.totals.last
+        dates = sorted((first.date, last.date))
+        interval = Interval(self.name.module, self.request.unit, first.sequence, last.sequence, *dates)
+        return interval if interval.countable else None
 
     @property
     def shown(self) -> bytes | None:

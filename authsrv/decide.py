@@ -19,7 +19,8 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Final
 
-from authsrv.facts import TRIES_MAX, Code, Decision, Facts, decline
+from authsrv import decide_card, decide_credit, decide_visits
+from authsrv.facts import TRIES_MAX, Code, Decision, Facts, decline, moved
 from authsrv.table import (
     APPROVALS,
     CARD_SHOWN,
@@ -31,22 +32,25 @@ from authsrv.table import (
     LOADS,
     MOVING,
     NOT_REVERSIBLE,
+    OF_A_PASS,
+    OF_KIND,
     REFUNDABLE,
     SERVED,
     TABLE,
-    State,
     state_of,
 )
 from ledger.accounts import Account
 from ledger.authorizations import Original, Undo
 from ledger.cards import Card, CardStatus
+from ledger.charges import given_back
 from ledger.holds import Hold, HoldEnd, reserve
 from ledger.names import Name
-from ledger.postings import Posting, apply, bring, pay_out, spend, undo
+from ledger.postings import bring, pay_out, spend, undo
+from ledger.totals import Totals
 from loyalty.limits import check_load, check_sale
-from loyalty.programme import AccessCode, Programme
+from loyalty.programme import AccessCode, Kind, Programme
 from protocol.messages import FormatError, OriginalName, Request
-from protocol.numbers import OWN, Command, Flag, GivenReason, Reason, Result
+from protocol.numbers import OWN, Command, Flag, Reason, Result
 
 # Bound once: reading a member of an enumeration is a call, and every request reads several.
 _APPROVED: Final = Result.APPROVED
@@ -58,7 +62,11 @@ _SALE: Final = Command.SALE
 _REVERSE: Final = Command.REVERSE
 _REPRINT: Final = Command.REPRINT
 _REFUND: Final = Command.REFUND
+_TOTALS: Final = Command.TOTALS
 _BLOCKED: Final = Reason.BLOCKED
+_CREDIT: Final = Kind.CREDIT
+_VISITS: Final = Kind.VISITS
+_GIFT: Final = Kind.GIFT
 _CODE_REQUIRED: Final = AccessCode.REQUIRED
 _CODE_OPTIONAL: Final = AccessCode.OPTIONAL
 _HOLDER_IN_ORDER: Final = Decision(_APPROVED)
@@ -107,6 +115,8 @@ def _by_command(request: Request, facts: Facts) -> Decision:
         return _refund(request, facts)
     if command in _OF_A_HOLD:
         return _end_hold(request, facts)
+    if command is _TOTALS:
+        return _totals(request, facts)
     refusal, card, programme = _admit(request, facts)
     if card is None or programme is None:
         return decline(refusal)
@@ -157,16 +167,21 @@ def _code_needed(command: Command, facts: Facts) -> bool:
 def _admit(request: Request, facts: Facts) -> tuple[Reason, Card | None, Programme | None]:
     """The card and programme that a command may go on with, or the reason why not."""
     card, programme = facts.card, facts.programme
-    refusal = TABLE[request.command, state_of(facts.number, card, facts.moment.today)]
+    cell = (request.command, state_of(facts.number, card, facts.moment.today))
+    refusal = TABLE[cell]
+    if refusal is not None and programme is not None and programme.kind is _VISITS:
+        refusal = OF_A_PASS.get(cell, refusal)
     if refusal is _BLOCKED and card is not None and card.blocked is not None:
         refusal = HARD_BLOCKS.get(card.blocked, refusal)
     if refusal is None and programme is None:
         refusal = Reason.NOT_PROGRAMME  # no version of the card's programme is in force yet
+    if refusal is None and programme and request.command not in OF_KIND[programme.kind]:
+        refusal = Reason.NOT_PROGRAMME
     if refusal is None and request.programme not in (0, card.programme if card else 0):
         refusal = Reason.PROGRAMME_DIFFERS
     if refusal is None and programme and not programme.serves(facts.module.branch):
         refusal = Reason.BRANCH
-    if refusal is None and request.unit not in (OWN, facts.issuer.currency):
+    if refusal is None and request.unit not in (OWN, facts.unit):
         refusal = Reason.UNIT_DIFFERS
     return (_NO_REASON, card, programme) if refusal is None else (refusal, None, None)
 
@@ -175,6 +190,9 @@ def _admit(request: Request, facts: Facts) -> tuple[Reason, Card | None, Program
 
 
 def _load(request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:
+    if programme.kind is not _GIFT:
+        opened = decide_visits.load if programme.kind is _VISITS else decide_credit.activate
+        return opened(request, facts, card, programme)
     moment = facts.moment
     activation = request.command is Command.ACTIVATE
     if not activation and not programme.reloadable:
@@ -191,22 +209,27 @@ def _load(request: Request, facts: Facts, card: Card, programme: Programme) -> D
         loads_on=moment.booked_on,
         loads_today=loads_today + 1,
     )
-    return _moved(after, bring(card.balances, Account.TENDER, request.amount), request.amount)
+    return moved(after, bring(card.balances, Account.TENDER, request.amount), request.amount)
 
 
 def _sale(request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:
     refusal, taken = _takable(request, facts, card, programme)
     if refusal is not None:
         return decline(refusal)
+    charge = None
+    if programme.kind is _CREDIT:
+        card, charge = decide_credit.charge(card, _name(request), facts, programme, taken)
     if taken == request.amount:
-        return _moved(card, spend(taken), taken)
-    return _moved(card, spend(taken), taken, result=_PARTLY, still_due=request.amount - taken)
+        return moved(card, spend(taken), taken, charge=charge)
+    return moved(card, spend(taken), taken, result=_PARTLY, still_due=request.amount - taken, charge=charge)
 
 
 def _takable(request: Request, facts: Facts, card: Card, programme: Programme) -> tuple[Reason | None, int]:
     """How much of the amount the card can give, all or a part where everybody agrees; or why nothing."""
     if not request.amount:
         return Reason.AMOUNT_ZERO, 0
+    if programme.overdue_block_days is not None and programme.overdue(card.due_on, facts.moment.today):
+        return Reason.OVERDUE, 0
     limit = check_sale(programme, request.amount)
     if limit is not None:
         return Reason[limit.name], 0
@@ -225,8 +248,10 @@ def _cash_out(_request: Request, _facts: Facts, card: Card, programme: Programme
         return decline(Reason.NOT_PROGRAMME)
     if card.holds:
         return decline(Reason.OPEN_HOLDS)
+    if card.balances.debt or card.balances.owed:
+        return decline(Reason.OWES)
     closed = card._replace(status=CardStatus.CLOSED)
-    return _moved(closed, pay_out(card.balances.value), card.balances.value)
+    return moved(closed, pay_out(card.balances.value), card.balances.value)
 
 
 # Holds
@@ -254,8 +279,8 @@ def _end_hold(request: Request, facts: Facts) -> Decision:
     original = facts.original
     if original is not None and not _own(facts, original):
         return decline(Reason.FOREIGN_ORIGINAL)
-    refusal, card, _ = _follow(request, facts, _HOLDS, Reason.NOT_A_HOLD)
-    if original is None or card is None:
+    refusal, card, programme = _follow(request, facts, _HOLDS, Reason.NOT_A_HOLD)
+    if original is None or card is None or programme is None:
         return decline(refusal)
     if original.ended is not None:
         return decline(ENDED[original.ended])
@@ -266,7 +291,10 @@ def _end_hold(request: Request, facts: Facts) -> Decision:
         return decline(Reason.AMOUNT_ZERO)
     if request.amount > original.approved:
         return decline(Reason.ABOVE_HOLD)
-    return _moved(free, spend(request.amount), request.amount, ended=(original.name, HoldEnd.CONFIRMED))
+    charge = None
+    if programme.kind is _CREDIT:
+        free, charge = decide_credit.charge(free, _name(request), facts, programme, request.amount)
+    return moved(free, spend(request.amount), request.amount, ended=(original.name, HoldEnd.CONFIRMED), charge=charge)
 
 
 def _freed(card: Card, hold: Original) -> Card:
@@ -275,74 +303,6 @@ def _freed(card: Card, hold: Original) -> Card:
         holds=tuple([each for each in card.holds if each.name != hold.name]),
         balances=reserve(card.balances, -hold.approved),
     )
-
-
-# The card itself
-
-
-def _block(request: Request, _facts: Facts, card: Card, _programme: Programme) -> Decision:
-    return Decision(_APPROVED, card=card._replace(blocked=request.reason.value))
-
-
-def _unblock(_request: Request, facts: Facts, card: Card, _programme: Programme) -> Decision:
-    if card.blocked in HARD_BLOCKS and not facts.module.desk:
-        return decline(Reason.COMMAND)
-    return Decision(_APPROVED, card=card._replace(blocked=None))
-
-
-def _change_code(_request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:
-    if programme.access_code is AccessCode.NONE:
-        return decline(Reason.NOT_PROGRAMME)
-    change = facts.change
-    if change is None or change.verifier is None:
-        return decline(Reason.BAD_NEW_CODE)
-    return Decision(_APPROVED, card=card._replace(verifier=change.verifier, verifier_key=change.verifier_key))
-
-
-def _replace(_request: Request, facts: Facts, card: Card, _programme: Programme) -> Decision:
-    """Let the number of a new card point to this one; the new card as such is closed, and what was blocked is not.
-
-    A block for suspicion or at the holder's wish stays: it is about the card and not about the plastic.
-    """
-    change = facts.change
-    if card.blocked in HARD_BLOCKS and not facts.module.desk:
-        return decline(Reason.COMMAND)
-    if change is None or change.card is None:
-        return decline(Reason.NEW_CARD_UNKNOWN, bad_card=True)
-    new_card = change.card
-    left = new_card.balances  # what a sale that was undone may have left
-    if (
-        state_of(change.number, new_card, facts.moment.today) is not State.ISSUED
-        or left.value
-        or left.owed
-        or left.held
-    ):
-        return decline(Reason.NEW_CARD_IN_USE)
-    if new_card.programme != card.programme:
-        return decline(Reason.PROGRAMME_DIFFERS)
-    after = card._replace(blocked=None if card.blocked in _BLOCKS_OF_PLASTIC else card.blocked)
-    return Decision(_APPROVED, card=after, given_up=new_card._replace(status=CardStatus.CLOSED))
-
-
-def _reset_tries(_request: Request, _facts: Facts, card: Card, _programme: Programme) -> Decision:
-    return Decision(_APPROVED, card=card, failures=0)
-
-
-def _tell(_request: Request, _facts: Facts, card: Card, _programme: Programme) -> Decision:
-    return Decision(_APPROVED, card=card)
-
-
-def _moved(
-    card: Card,
-    postings: tuple[Posting, ...],
-    approved: int,
-    undos: tuple[Undo, ...] = (),
-    result: Result = _APPROVED,
-    still_due: int = 0,
-    ended: tuple[Name, HoldEnd] | None = None,
-) -> Decision:
-    after = card.holding(apply(card.balances, postings))
-    return Decision(result, _NO_REASON, approved, still_due, postings, after, undos=undos, ended=ended)
 
 
 # Undoing and telling
@@ -382,7 +342,9 @@ def _refund(request: Request, facts: Facts) -> Decision:
     if request.amount > original.approved - original.refunded:
         return decline(Reason.REFUND_ABOVE_ORIGINAL)
     back = bring(card.balances, Account.REDEEMED, request.amount)
-    return _moved(card, back, request.amount, (Undo(original.name, reversal=False, amount=request.amount),))
+    if card.charges:
+        card = card._replace(charges=given_back(card.charges, original.name, request.amount))
+    return moved(card, back, request.amount, (Undo(original.name, reversal=False, amount=request.amount),))
 
 
 def _reverse(request: Request, facts: Facts) -> Decision:
@@ -411,8 +373,10 @@ def _reverse(request: Request, facts: Facts) -> Decision:
         return Decision(Result.APPROVED, Reason.NOTHING_MOVED)
     if original.command == Command.REFUND and original.original is not None:
         undos.append(Undo(original.original, reversal=False, amount=-original.approved))
+    if original.command == Command.ACTIVATE and facts.programme is not None and facts.programme.kind is _CREDIT:
+        return _withdraw(card, original, tuple(undos))
     back = undo(card.balances, original.postings)
-    return _moved(_before_load(card, original), back, original.approved, tuple(undos))
+    return moved(_before(card, original, facts), back, original.approved, tuple(undos))
 
 
 def _reverse_hold(card: Card, hold: Original, undos: tuple[Undo, ...]) -> Decision:
@@ -421,17 +385,39 @@ def _reverse_hold(card: Card, hold: Original, undos: tuple[Undo, ...]) -> Decisi
         return decline(Reason.HOLD_CONFIRMED)
     if hold.ended is not None:
         return Decision(Result.APPROVED, Reason.NOTHING_MOVED)
-    return _moved(_freed(card, hold), (), hold.approved, undos, ended=(hold.name, HoldEnd.REVERSED))
+    return moved(_freed(card, hold), (), hold.approved, undos, ended=(hold.name, HoldEnd.REVERSED))
 
 
-def _before_load(card: Card, original: Original) -> Card:
-    """The card without what a load made of it besides its value: an activation, and a place in the day's count."""
-    if original.command not in LOADS:
+def _withdraw(card: Card, original: Original, undos: tuple[Undo, ...]) -> Decision:
+    """Take a credit card back that was handed out, unless something was bought or paid on it."""
+    if card.status is not CardStatus.ACTIVE:
+        return Decision(Result.APPROVED, Reason.NOTHING_MOVED)
+    if card.balances.value or card.balances.owed or card.holds:
+        return decline(Reason.OWES)
+    return moved(decide_credit.withdrawn(card), (), original.approved, undos, floor=0)
+
+
+def _before(card: Card, original: Original, facts: Facts) -> Card:
+    """The card without what the original made of it besides its value."""
+    if original.command in LOADS:
+        return _before_load(card, original, facts.programme)
+    if original.command == Command.VISIT:
+        return decide_visits.before_visit(card, original, facts.moment.today)
+    if not card.charges:
         return card
+    if original.command == Command.REFUND and original.original is not None:
+        return card._replace(charges=given_back(card.charges, original.original, -original.approved))
+    return card._replace(charges=given_back(card.charges, original.name, original.approved))
+
+
+def _before_load(card: Card, original: Original, programme: Programme | None) -> Card:
+    """The card without an activation or the end of a reload, and with a place more in the day's count."""
     if card.loads_on == original.booked_on:
         card = card._replace(loads_today=max(0, card.loads_today - 1))
     if original.command == Command.ACTIVATE and card.status is CardStatus.ACTIVE:
-        card = card._replace(status=CardStatus.ISSUED, valid_until=None)
+        return card._replace(status=CardStatus.ISSUED, valid_until=None)
+    if programme is not None and programme.kind is _VISITS:
+        return decide_visits.before_reload(card, original, programme)
     return card
 
 
@@ -456,21 +442,35 @@ def _reprint(facts: Facts) -> Decision:
     return Decision(Result.APPROVED, approved=original.approved)
 
 
+def _totals(request: Request, facts: Facts) -> Decision:
+    """Compare what the module counted with the books; both are told and kept, whether they agree or not."""
+    asked, interval = request.totals, facts.interval
+    if asked is None or interval is None or facts.counted is None:
+        return decline(Reason.INTERVAL)
+    totals = Totals(interval, asked.pairs, facts.counted)
+    if asked.pairs != facts.counted:
+        return Decision(Result.TOTALS_DIFFER, Reason.TOTALS_DIFFER, totals=totals)
+    return Decision(Result.APPROVED, totals=totals)
+
+
 def _name(request: Request) -> Name:
     return Name(request.module, request.date, request.sequence)
 
 
 _HOLDS: Final = frozenset((Command.HOLD,))
 _OF_A_HOLD: Final = frozenset((Command.CONFIRM, Command.RELEASE))
-_BLOCKS_OF_PLASTIC: Final = frozenset((GivenReason.LOST.value, GivenReason.STOLEN.value, GivenReason.DAMAGED.value))
 _RARE: Final[dict[Command, Callable[[Request, Facts, Card, Programme], Decision]]] = {
-    Command.BALANCE: _tell,
+    Command.BALANCE: decide_card.tell,
     Command.HOLD: _hold,
+    Command.PAYMENT: decide_credit.pay,
+    Command.VISIT: decide_visits.visit,
     Command.CASH_OUT: _cash_out,
-    Command.BLOCK: _block,
-    Command.UNBLOCK: _unblock,
-    Command.CHANGE_ACCESS_CODE: _change_code,
-    Command.REPLACE: _replace,
-    Command.RESET_TRIES: _reset_tries,
+    Command.BLOCK: decide_card.block,
+    Command.UNBLOCK: decide_card.unblock,
+    Command.CHANGE_ACCESS_CODE: decide_card.change_code,
+    Command.REPLACE: decide_card.replace,
+    Command.FREEZE: decide_visits.freeze,
+    Command.LIMIT: decide_credit.set_limit,
+    Command.RESET_TRIES: decide_card.reset_tries,
 }
 """Behind sales and loads, which are nearly all that comes."""

@@ -11,13 +11,19 @@ from typing import Final
 
 from ledger.authorizations import Original, Undo
 from ledger.cards import Card, Number
+from ledger.charges import Charge
 from ledger.holds import Hold, HoldEnd
 from ledger.names import Name
-from ledger.postings import Posting
-from loyalty.programme import Programme
-from protocol.numbers import CodePage, Reason, Result
+from ledger.postings import Posting, apply
+from ledger.totals import Interval, Pair, Totals
+from loyalty.programme import Kind, Programme
+from protocol.numbers import VISIT, CodePage, Reason, Result
 
 TRIES_MAX = 3
+
+_VISITS: Final = Kind.VISITS
+_APPROVED: Final = Result.APPROVED
+_NO_REASON: Final = Reason.NONE
 
 
 class Code(Enum):
@@ -54,6 +60,7 @@ class Issuer:
     code: str
     exponent: int
     group: int
+    zone: dt.tzinfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,8 @@ class Facts:
         code: Code,
         bad_cards: int,
         change: Change | None = None,
+        interval: Interval | None = None,
+        counted: tuple[Pair, ...] | None = None,
     ):
         self.moment: Final = moment
         self.issuer: Final = issuer
@@ -113,6 +122,10 @@ class Facts:
         self.code: Final = code
         self.bad_cards: Final = bad_cards  # of this module, today
         self.change: Final = change  # of number or code; None: another command
+        self.interval: Final = interval  # that is to be counted
+        self.counted: Final = counted  # of the interval that is asked for; None: none is, or it is too long
+        # What the card's value is counted in.
+        self.unit: Final = VISIT if programme is not None and programme.kind is _VISITS else issuer.currency
 
     def __repr__(self) -> str:
         return f"<Facts of {self.module.number} at {self.moment.at}>"
@@ -136,6 +149,9 @@ class Decision:
         hold: Hold | None = None,
         ended: tuple[Name, HoldEnd] | None = None,
         given_up: Card | None = None,
+        floor: int | None = None,
+        charge: Charge | None = None,
+        totals: Totals | None = None,
     ):
         self.result: Final = result
         self.reason: Final = reason
@@ -150,6 +166,9 @@ class Decision:
         self.hold: Final = hold  # that is opened
         self.ended: Final = ended  # the hold that it ends, and how
         self.given_up: Final = given_up  # a new card as it is afterwards: its number is the other card's from now on
+        self.floor: Final = floor  # of the card's value from now on; None: as it was
+        self.charge: Final = charge  # that a purchase adds to the card's debt
+        self.totals: Final = totals  # as both sides counted
 
     def __repr__(self) -> str:
         return f"<Decision {self.result:02}/{self.reason}>"
@@ -158,10 +177,28 @@ class Decision:
         """The same decision, and the wrong codes in a row become `failures`."""
         return Decision(
             self.result, self.reason, self.approved, self.still_due, self.postings, self.card, failures, self.bad_card,
-            self.undos, self.tombstone, self.hold, self.ended, self.given_up,
+            self.undos, self.tombstone, self.hold, self.ended, self.given_up, self.floor, self.charge, self.totals,
         )  # fmt: skip
 
 
 def decline(reason: Reason, failures: int | None = None, bad_card: bool = False) -> Decision:
     """The answer that refuses, with the result that the reason refines, and what it makes of the counts."""
     return Decision(reason.result, reason, failures=failures, bad_card=bad_card)
+
+
+def moved(
+    card: Card,
+    postings: tuple[Posting, ...],
+    approved: int,
+    undos: tuple[Undo, ...] = (),
+    result: Result = _APPROVED,
+    still_due: int = 0,
+    ended: tuple[Name, HoldEnd] | None = None,
+    floor: int | None = None,
+    charge: Charge | None = None,
+) -> Decision:
+    """The approval that makes these postings on the card."""
+    after = card.holding(apply(card.balances, postings))
+    return Decision(
+        result, _NO_REASON, approved, still_due, postings, after, undos=undos, ended=ended, floor=floor, charge=charge
+    )

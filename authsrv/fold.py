@@ -11,6 +11,7 @@ turn stays in the processor's cache, which was measured to take a third off the 
 Nothing here touches the database: `gathered` was read before, `Writes` is written after, the caller brings randomness.
 """
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -20,15 +21,20 @@ from authsrv.decide import decide, recordable
 from authsrv.facts import Change, Code, Decision, Facts, Module, Moment
 from authsrv.keys import NONCE_BYTES, KeyRing, Purpose, filled_up
 from authsrv.registry import Registry
-from ledger.authorizations import Authorization, Original, Recorded
+from authsrv.totals import with_batch
+from ledger.authorizations import NO_END, Authorization, Original, Recorded
 from ledger.batch import Gathered, Writes
 from ledger.cards import Card, Number
 from ledger.holds import HoldEnd, reserve
 from ledger.names import Name
-from loyalty.programme import AccessCode, Programme
+from ledger.passes import Lapse
+from ledger.postings import apply, lapse
+from ledger.totals import Interval, Pair
+from loyalty.programme import AccessCode, Programme, expired
 from protocol.messages import Request
-from protocol.numbers import Command, Reason
+from protocol.numbers import VISIT, Command, Reason
 
+_A_DAY: Final = dt.timedelta(days=1)
 _UNKNOWN = Number(card=None, live=True, failures=0)
 _CHANGING: Final = frozenset((Command.REPLACE, Command.CHANGE_ACCESS_CODE))
 
@@ -106,6 +112,16 @@ class Fold:
                     holds=tuple([hold for hold in card.holds if not hold.expired(at)]),
                     balances=reserve(card.balances, -sum([hold.amount for hold in over])),
                 )
+        for card in [each for each in self._cards.values() if each.visits is not None]:
+            self._lapse(card)
+
+    def _lapse(self, card: Card) -> None:
+        """Take off what a pass has left when its last day is over."""
+        lost, last_day = card.balances.value, card.valid_until
+        if lost > 0 and last_day is not None and expired(last_day, self._moment.today):
+            self.writes.lapses[card.id] = Lapse(VISIT, lost, last_day)
+            self._cards[card.id] = gone = card.holding(apply(card.balances, lapse(lost)))
+            self._keep_pass(gone)
 
     def _end(self, name: Name, how: HoldEnd) -> None:
         self.writes.ended[name] = how
@@ -153,7 +169,16 @@ class Fold:
             self._code(ask, number, programme),
             self._bad_cards.get(ask.name.module, 0),
             self._change(ask, card) if ask.command in _CHANGING else None,
+            *self._counted(place, ask),
         )
+
+    def _counted(self, place: int, ask: Ask) -> tuple[Interval | None, tuple[Pair, ...] | None]:
+        """The interval that is asked for, and what the books have of it with what this batch has added."""
+        interval = ask.interval
+        if interval is None:
+            return None, None
+        decided = [self._row(outcome, None, ()) for outcome in self._outcomes.values()]
+        return interval, with_batch(interval, self._gathered.totals[place], decided, self._originals)
 
     def _change(self, ask: Ask, card: Card | None) -> Change:
         number = self._numbers.get(ask.new_token) if ask.new_token is not None else None
@@ -198,9 +223,7 @@ class Fold:
 
     def _apply(self, ask: Ask, facts: Facts, decision: Decision) -> None:
         if decision.card is not None and facts.card is not None:
-            self._cards[decision.card.id] = decision.card
-            if decision.card.kept != facts.card.kept:
-                self.writes.cards[decision.card.id] = decision.card
+            self._keep_card(facts, facts.card, decision.card, decision)
         if decision.failures is not None and ask.token is not None and facts.number is not None:
             self._numbers[ask.token] = facts.number._replace(failures=decision.failures)
             self.writes.failures[ask.token] = decision.failures
@@ -209,9 +232,11 @@ class Fold:
             self._bad_cards[module] = facts.bad_cards + 1
             self.writes.bad_cards[module] = self.writes.bad_cards.get(module, 0) + 1
         if decision.hold is not None and facts.card is not None:
-            self.writes.holds[decision.hold.name] = (facts.card.id, facts.issuer.currency, decision.hold)
+            self.writes.holds[decision.hold.name] = (facts.card.id, facts.unit, decision.hold)
         if decision.ended is not None:
             self._end(*decision.ended)
+        if decision.totals is not None:
+            self.writes.totals[ask.name] = decision.totals
         if decision.given_up is not None:
             self._give_up(ask, facts, decision.given_up)
         for undo in decision.undos:
@@ -221,6 +246,26 @@ class Fold:
                     reversed=undone.reversed or undo.reversal,
                     refunded=undone.refunded if undo.reversal else undone.refunded + undo.amount,
                 )
+
+    def _keep_card(self, facts: Facts, before: Card, after: Card, decision: Decision) -> None:
+        """Let the next one see the card as it is now, and have written what its row and its pass keep."""
+        self._cards[after.id] = after
+        if after.kept != before.kept:
+            self.writes.cards[after.id] = after
+        if after.visits is not None and after != before:
+            self._keep_pass(after)
+        if decision.floor is not None:
+            _, _, least = self.writes.floors.get(after.id, (0, 0, before.balances.floor))
+            self.writes.floors[after.id] = (facts.unit, decision.floor, min(decision.floor, least))
+        if decision.charge is not None:
+            self.writes.charges.append((after.id, decision.charge))
+
+    def _keep_pass(self, card: Card) -> None:
+        """Have the pass written as it is, and when it lapses: the day behind its last, if anything is left on it."""
+        if card.visits is not None:
+            left = card.valid_until is not None and card.balances.value > 0
+            lapses_on = card.valid_until + _A_DAY if left and card.valid_until is not None else None
+            self.writes.passes[card.id] = (card.visits, lapses_on)
 
     def _give_up(self, ask: Ask, facts: Facts, given_up: Card) -> None:
         """The number of a new card points to the other one from now on, whose own is dead."""
@@ -271,6 +316,7 @@ class Fold:
             refunded=0,
             postings=(),
             answers=(),
+            decided_at=self._moment.at,
         )
 
     def _as_original(self, outcome: _Outcome) -> Original:
@@ -292,6 +338,8 @@ class Fold:
             refunded=0,
             postings=row.postings,
             answers=(),
+            decided_at=self._moment.at,
+            end_before=row.end_before,
         )
 
     # Records
@@ -348,7 +396,7 @@ class Fold:
                 decision.result,
                 decision.reason,
                 facts.module.branch,
-                facts.issuer.currency,
+                facts.unit if decision.totals is None else decision.totals.interval.unit,
                 cashier,
                 card.programme if card is not None else None,
                 facts.programme.version if facts.programme is not None else None,
@@ -362,8 +410,16 @@ class Fold:
                 answers,
                 decision.postings,
                 decision.undos,
+                _end_before(facts.card, decision.card),
             ),
         )
+
+
+def _end_before(before: Card | None, after: Card | None) -> dt.date | None:
+    """The card's last day as it was, where it is another one now."""
+    if before is None or after is None or after.valid_until == before.valid_until:
+        return None
+    return before.valid_until or NO_END
 
 
 def answer_all(asks: Sequence[Ask], fold: Fold) -> list[bytes]:

@@ -9,6 +9,9 @@ Choices that a clerk asks about:
   * A balance is told for an expired card, so that the clerk can say what was lost, and not for a blocked one, since
     whoever shows it may not be the holder.
   * A hold is confirmed or released whatever has become of its card: the goods were handed over against it.
+  * What a holder owes can be paid on a blocked or expired card, and a desk can set the limit of one.
+  * A pass that has ended can be loaded again: its visits have lapsed, and what is sold is a new pass on the old card.
+  * A pass can be frozen while it is blocked, since who is ill or has lost the card may ask for it.
   * A card that was never sold can be blocked, so that a stolen box of cards is worth nothing.
   * A blocked or expired card can be replaced: that is what lost, stolen and worn cards need.
 """
@@ -19,7 +22,7 @@ from typing import Final
 
 from ledger.cards import Card, CardStatus, Number
 from ledger.holds import HoldEnd
-from loyalty.programme import expired
+from loyalty.programme import Kind, expired
 from protocol.numbers import Command, GivenReason, Reason, Result
 
 
@@ -72,11 +75,15 @@ _ROWS: Final[dict[Command, tuple[Reason | None, ...]]] = {
     Command.CONFIRM:            (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     None,     None),
     Command.RELEASE:            (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     None,     None),
     Command.REFUND:             (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     _NOT_YET, None),
+    Command.PAYMENT:            (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     _NOT_YET, None),
+    Command.VISIT:              (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
     Command.CASH_OUT:           (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
     Command.BLOCK:              (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, None,     None,     None),
     Command.UNBLOCK:            (_UNKNOWN, _REPLACED, _CLOSED, None,     _FREE,    _FREE,    _FREE),
     Command.CHANGE_ACCESS_CODE: (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
     Command.REPLACE:            (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     _NOT_YET, None),
+    Command.FREEZE:             (_UNKNOWN, _REPLACED, _CLOSED, None,     _EXPIRED, _NOT_YET, None),
+    Command.LIMIT:              (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     _NOT_YET, None),
     Command.RESET_TRIES:        (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     None,     None),
 }  # fmt: skip
 
@@ -84,7 +91,22 @@ TABLE: Final[dict[tuple[Command, State], Reason | None]] = {
     (command, state): reason for command, row in _ROWS.items() for state, reason in zip(_STATES, row, strict=True)
 }
 
-SERVED: Final = frozenset((*_ROWS, Command.REVERSE, Command.REPRINT))
+OF_A_PASS: Final[dict[tuple[Command, State], Reason | None]] = {(Command.RELOAD, State.EXPIRED): None}
+"""Where a pass differs from the table."""
+
+_OF_EVERY_KIND: Final = (
+    *(Command.BALANCE, Command.ACTIVATE, Command.BLOCK, Command.UNBLOCK, Command.CHANGE_ACCESS_CODE),
+    *(Command.REPLACE, Command.RESET_TRIES),
+)
+_OF_PURCHASES: Final = (Command.SALE, Command.HOLD, Command.CONFIRM, Command.RELEASE, Command.REFUND, Command.CASH_OUT)
+OF_KIND: Final[dict[Kind, frozenset[Command]]] = {
+    Kind.GIFT: frozenset((*_OF_EVERY_KIND, *_OF_PURCHASES, Command.RELOAD)),
+    Kind.VISITS: frozenset((*_OF_EVERY_KIND, Command.RELOAD, Command.VISIT, Command.FREEZE)),
+    Kind.CREDIT: frozenset((*_OF_EVERY_KIND, *_OF_PURCHASES, Command.PAYMENT, Command.LIMIT)),
+}
+"""What can be asked of a card of each kind; all else is not the programme's."""
+
+SERVED: Final = frozenset((*_ROWS, Command.REVERSE, Command.REPRINT, Command.TOTALS))
 """What this switch decides; any other known command is declined as not built, and echo and page are not decided at
 all."""
 
@@ -93,7 +115,7 @@ CARD_SHOWN: Final = frozenset(_ROWS)
 
 CODE_NEEDED: Final = frozenset(
     (
-        *(Command.BALANCE, Command.SALE, Command.HOLD, Command.CASH_OUT),
+        *(Command.BALANCE, Command.SALE, Command.HOLD, Command.VISIT, Command.CASH_OUT),
         *(Command.CHANGE_ACCESS_CODE, Command.REPLACE),
     )
 )
@@ -102,18 +124,18 @@ CODE_NEEDED: Final = frozenset(
 CODE_OF_HOLDER_ONLY: Final = frozenset((Command.CHANGE_ACCESS_CODE, Command.REPLACE))
 """What a desk does for a holder who has lost card or code, and has proven to be one in another way."""
 
-DESK_ONLY: Final = frozenset((Command.RESET_TRIES,))
+DESK_ONLY: Final = frozenset((Command.FREEZE, Command.LIMIT, Command.RESET_TRIES))
 
 NOT_REVERSIBLE: Final = frozenset(
     (
         *(Command.RELEASE, Command.REVERSE, Command.REPLACE, Command.CASH_OUT, Command.BLOCK, Command.UNBLOCK),
-        *(Command.CHANGE_ACCESS_CODE, Command.RESET_TRIES),
+        *(Command.CHANGE_ACCESS_CODE, Command.RESET_TRIES, Command.FREEZE, Command.LIMIT, Command.TOTALS),
     )
 )
 
 REFUNDABLE: Final = frozenset((Command.SALE, Command.CONFIRM))
 LOADS: Final = frozenset((Command.ACTIVATE, Command.RELOAD))
-MOVING: Final = REFUNDABLE | LOADS | {Command.REFUND}
+MOVING: Final = REFUNDABLE | LOADS | {Command.REFUND, Command.PAYMENT, Command.VISIT}
 """What leaves postings that a reversal gives back."""
 
 HARD_BLOCKS: Final[dict[int, Reason]] = {GivenReason.LOST: Reason.LOST, GivenReason.STOLEN: Reason.STOLEN}

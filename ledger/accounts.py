@@ -20,6 +20,7 @@ class Account(IntEnum):
     TENDER = 100
     REDEEMED = 101
     LOSS = 102
+    LAPSED = 103
 
     @property
     def of_card(self) -> bool:
@@ -42,3 +43,8 @@ class Balances(NamedTuple):
     def available(self) -> int:
         """What a movement may still take."""
         return max(0, self.value - self.held - self.floor)
+
+    @property
+    def debt(self) -> int:
+        """How far the value is below zero, as on a credit card that was used."""
+        return max(0, -self.value)

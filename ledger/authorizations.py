@@ -1,11 +1,14 @@
 """Authorizations: what is written of a decision, and what is read of an earlier one."""
 
 import datetime as dt
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ledger.holds import HoldEnd
 from ledger.names import Name
 from ledger.postings import Posting
+
+NO_END: Final = dt.date.max
+"""Stands for no last day where None says that it did not change."""
 
 
 class Recorded(NamedTuple):
@@ -42,7 +45,9 @@ class Original(NamedTuple):
     refunded: int
     postings: tuple[Posting, ...]
     answers: tuple[bytes, ...]  # sealed, page by page
+    decided_at: dt.datetime
     ended: HoldEnd | None = None  # of a hold
+    end_before: dt.date | None = None  # the card's last day before, where it changed; NO_END for none
 
     def __repr__(self) -> str:
         return f"<Original {self.name}>"
@@ -83,6 +88,7 @@ class Authorization(NamedTuple):
     answers: tuple[bytes, ...] = ()
     postings: tuple[Posting, ...] = ()
     undos: tuple[Undo, ...] = ()
+    end_before: dt.date | None = None  # as in `Original`
 
     def __repr__(self) -> str:
         return f"<Authorization {self.name} {self.result:02}/{self.reason}>"

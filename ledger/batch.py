@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 from ledger.authorizations import Authorization, Original, Recorded
 from ledger.cards import Card, Number
+from ledger.charges import Charge
 from ledger.holds import Hold, HoldEnd
 from ledger.names import Name
+from ledger.passes import Lapse, Pass
+from ledger.totals import Interval, Pair, Totals
 
 
 class Lookup(NamedTuple):
@@ -20,6 +23,7 @@ class Lookup(NamedTuple):
     original: Name | None
     original_number: int | None
     new_token: bytes | None = None  # of a further number that is named
+    interval: Interval | None = None  # that is to be counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Gathered:
     numbers: Mapping[bytes, Number]
     cards: Mapping[int, Card]
     bad_cards: Mapping[int, int]
+    totals: Mapping[int, tuple[Pair, ...]] = field(default_factory=dict)  # ten, of each interval
 
 
 @dataclass(slots=True)
@@ -50,3 +55,9 @@ class Writes:
     numbers: dict[bytes, Number] = field(default_factory=dict)  # that point to another card, or no longer to any
     holds: dict[Name, tuple[int, int, Hold]] = field(default_factory=dict)  # opened, with card and unit
     ended: dict[Name, HoldEnd] = field(default_factory=dict)  # opened before or in this batch
+    passes: dict[int, tuple[Pass, dt.date | None]] = field(default_factory=dict)  # by card, with the day it lapses on
+    lapses: dict[int, Lapse] = field(default_factory=dict)  # by card
+    # By card: the unit, the floor of its value, and the lowest that it had in this batch.
+    floors: dict[int, tuple[int, int, int]] = field(default_factory=dict, repr=False)
+    charges: list[tuple[int, Charge]] = field(default_factory=list)  # with its card
+    totals: dict[Name, Totals] = field(default_factory=dict)

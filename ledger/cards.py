@@ -5,7 +5,9 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from ledger.accounts import Balances
+from ledger.charges import Charge, due_on
 from ledger.holds import Hold
+from ledger.passes import Pass
 
 
 class CardStatus(IntEnum):
@@ -37,11 +39,18 @@ class Card(NamedTuple):
     loads_today: int
     blocked: int | None  # the reason that was given, by the wire's number
     holds: tuple[Hold, ...]  # open ones
+    visits: Pass | None  # None: it does not hold visits, or never did
+    charges: tuple[Charge, ...]  # the newest, oldest first, as many as its debt is made of or more
     balances: Balances
 
     @property
+    def due_on(self) -> dt.date | None:
+        """The first day on which something of its debt is due."""
+        return due_on(self.charges, self.balances.debt) if self.charges else None
+
+    @property
     def kept(self) -> tuple[object, ...]:
-        """What its row keeps and decisions change; balances are the accounts', holds have rows of their own."""
+        """What its row keeps and decisions change; what else there is has rows of its own."""
         return (
             self.status, self.valid_until, self.loads_on, self.loads_today, self.blocked, self.verifier_key,
             self.verifier,

@@ -61,6 +61,11 @@ def spend(amount: int) -> tuple[Posting, ...]:
     return (_new(Posting, (_VALUE, _REDEEMED, amount)),) if amount else ()
 
 
+def lapse(amount: int) -> tuple[Posting, ...]:
+    """Value that a card loses with its end."""
+    return _nonzero(Posting(Account.VALUE, Account.LAPSED, amount))
+
+
 def pay_out(amount: int) -> tuple[Posting, ...]:
     """Value from the card back to the holder, in money."""
     return _nonzero(Posting(Account.VALUE, Account.TENDER, amount))

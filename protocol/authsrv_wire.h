@@ -76,9 +76,9 @@ enum authsrv_command {
     AUTHSRV_COMMAND_VOUCHER_ACTIVATE = 65, /* vouchers become active; reserved */
     AUTHSRV_COMMAND_VOUCHER_REDEEM = 66, /* vouchers are used; reserved */
     AUTHSRV_COMMAND_ADJUST = 80, /* a desk corrects a balance; reserved */
-    AUTHSRV_COMMAND_FREEZE = 81, /* a desk freezes a pass; reserved */
-    AUTHSRV_COMMAND_LIMIT = 82, /* a desk sets a credit limit; reserved */
-    AUTHSRV_COMMAND_RESET_TRIES = 83, /* a desk clears the counted tries; reserved */
+    AUTHSRV_COMMAND_FREEZE = 81, /* a desk lets a pass stand still for days, or go on again */
+    AUTHSRV_COMMAND_LIMIT = 82, /* a desk sets a credit limit */
+    AUTHSRV_COMMAND_RESET_TRIES = 83, /* a desk clears the counted tries */
 };
 
 enum authsrv_given_reason {
@@ -149,6 +149,7 @@ enum authsrv_reason {
     AUTHSRV_REASON_NOTHING_MOVED = 1, /* reversed: the original had moved nothing */
     AUTHSRV_REASON_TOMBSTONE = 2, /* reversed before the original has arrived: it will be declined when it comes */
     AUTHSRV_REASON_AGAIN = 3, /* was reversed already */
+    AUTHSRV_REASON_SAME_VISIT = 4, /* still the same visit: nothing was taken */
     AUTHSRV_REASON_UNIT_DIFFERS = 1201, /* the unit is not the card's or the original's */
     AUTHSRV_REASON_ORIGINAL_AMOUNT_DIFFERS = 1202, /* the amount is not the original's */
     AUTHSRV_REASON_NOT_REVERSIBLE = 1203, /* such a request cannot be reversed */
@@ -166,9 +167,13 @@ enum authsrv_reason {
     AUTHSRV_REASON_HOLD_RELEASED = 1215, /* the hold was given up */
     AUTHSRV_REASON_HOLD_EXPIRED = 1216, /* the hold was not confirmed in time */
     AUTHSRV_REASON_NOT_BLOCKED = 1217, /* the card is not blocked */
+    AUTHSRV_REASON_OWES = 1218, /* the card owes */
+    AUTHSRV_REASON_FREEZE_DAYS = 1219, /* the pass cannot be frozen on these days */
+    AUTHSRV_REASON_INTERVAL = 1220, /* the interval is too long to be counted */
     AUTHSRV_REASON_AMOUNT_ZERO = 1301, /* the amount is 0 */
     AUTHSRV_REASON_AMOUNT_TOO_LARGE = 1302, /* an amount of 2^63 or more */
     AUTHSRV_REASON_ABOVE_HOLD = 1303, /* more than is held */
+    AUTHSRV_REASON_AMOUNT_FIXED = 1304, /* the programme sets this amount: send 0 or the same */
     AUTHSRV_REASON_UNKNOWN_CARD = 1401, /* no such card */
     AUTHSRV_REASON_REPLACED = 1402, /* this number was replaced by another */
     AUTHSRV_REASON_NEW_CARD_UNKNOWN = 1403, /* no such new card */
@@ -193,6 +198,7 @@ enum authsrv_reason {
     AUTHSRV_REASON_STOLEN = 4301, /* the card was reported stolen */
     AUTHSRV_REASON_FUNDS = 5101, /* not enough */
     AUTHSRV_REASON_HELD = 5102, /* not enough because a part is held */
+    AUTHSRV_REASON_VISITS_USED = 5103, /* not so many visits are left */
     AUTHSRV_REASON_EXPIRED = 5401, /* the card has expired */
     AUTHSRV_REASON_WRONG_CODE = 5501, /* wrong access code, or no such card */
     AUTHSRV_REASON_CODE_MISSING = 5502, /* an access code is needed */
@@ -211,14 +217,20 @@ enum authsrv_reason {
     AUTHSRV_REASON_ABOVE_LIMIT = 6101, /* above the programme's limit */
     AUTHSRV_REASON_BELOW_LIMIT = 6102, /* below the programme's limit */
     AUTHSRV_REASON_BALANCE_LIMIT = 6103, /* the balance would pass its limit */
+    AUTHSRV_REASON_CREDIT_LIMIT = 6104, /* above the highest limit of the programme */
+    AUTHSRV_REASON_FREEZE_LIMIT = 6105, /* more days than the programme freezes */
     AUTHSRV_REASON_BLOCKED = 6201, /* the card is blocked */
+    AUTHSRV_REASON_FROZEN = 6202, /* the pass is frozen today */
+    AUTHSRV_REASON_OVERDUE = 6203, /* a payment is overdue */
     AUTHSRV_REASON_LOADS_PER_DAY = 6501, /* too many loads today */
+    AUTHSRV_REASON_VISITS_PER_DAY = 6502, /* too many visits today */
     AUTHSRV_REASON_LOCKED = 7501, /* the access code was tried too often */
     AUTHSRV_REASON_OVERLOADED = 9101, /* too much to do */
     AUTHSRV_REASON_NO_DATABASE = 9102, /* no database */
     AUTHSRV_REASON_TOO_LATE = 9103, /* waited too long in the switch */
     AUTHSRV_REASON_DRAINING = 9104, /* the switch is going down */
     AUTHSRV_REASON_OTHER_CONTENT = 9401, /* this name was used with other content */
+    AUTHSRV_REASON_TOTALS_DIFFER = 9501, /* the module counted otherwise than the switch */
     AUTHSRV_REASON_BAD_REQUEST = 9601, /* this request makes the switch fail */
 };
 

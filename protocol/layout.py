@@ -190,12 +190,13 @@ _ANSWER_HEAD: Final[tuple[Any, ...]] = (
 
 RESPONSE_BYTES: Final = 1408
 TEXT_BYTES: Final = 1176  # 24 lines of 48 and a line feed
+TOTALS_TEXT_BYTES: Final = TEXT_BYTES - Struct(*_TOTALS[4:]).sizeof()  # behind the ten pairs
 
 RESPONSE: Final = Struct(*_ANSWER_HEAD, "text" / Bytes(TEXT_BYTES) * "receipt text, lines ended by a line feed")
 TOTALS_RESPONSE: Final = Struct(
     *_ANSWER_HEAD,
     *_TOTALS[4:],
-    "text" / Bytes(TEXT_BYTES - Struct(*_TOTALS[4:]).sizeof()) * "receipt text, lines ended by a line feed",
+    "text" / Bytes(TOTALS_TEXT_BYTES) * "receipt text, lines ended by a line feed",
 )
 
 FRAME_BYTES: Final = {

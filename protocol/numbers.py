@@ -86,9 +86,9 @@ class Command(Noted):
     VOUCHER_ACTIVATE = 0x41, "vouchers become active; reserved"
     VOUCHER_REDEEM = 0x42, "vouchers are used; reserved"
     ADJUST = 0x50, "a desk corrects a balance; reserved"
-    FREEZE = 0x51, "a desk freezes a pass; reserved"
-    LIMIT = 0x52, "a desk sets a credit limit; reserved"
-    RESET_TRIES = 0x53, "a desk clears the counted tries; reserved"
+    FREEZE = 0x51, "a desk lets a pass stand still for days, or go on again"
+    LIMIT = 0x52, "a desk sets a credit limit"
+    RESET_TRIES = 0x53, "a desk clears the counted tries"
 
 
 class Flag(IntFlag):
@@ -189,6 +189,7 @@ class Reason(Noted):
     NOTHING_MOVED = 1, "reversed: the original had moved nothing"
     TOMBSTONE = 2, "reversed before the original has arrived: it will be declined when it comes"
     AGAIN = 3, "was reversed already"
+    SAME_VISIT = 4, "still the same visit: nothing was taken"
 
     UNIT_DIFFERS = 1201, "the unit is not the card's or the original's"
     ORIGINAL_AMOUNT_DIFFERS = 1202, "the amount is not the original's"
@@ -207,10 +208,14 @@ class Reason(Noted):
     HOLD_RELEASED = 1215, "the hold was given up"
     HOLD_EXPIRED = 1216, "the hold was not confirmed in time"
     NOT_BLOCKED = 1217, "the card is not blocked"
+    OWES = 1218, "the card owes"
+    FREEZE_DAYS = 1219, "the pass cannot be frozen on these days"
+    INTERVAL = 1220, "the interval is too long to be counted"
 
     AMOUNT_ZERO = 1301, "the amount is 0"
     AMOUNT_TOO_LARGE = 1302, "an amount of 2^63 or more"
     ABOVE_HOLD = 1303, "more than is held"
+    AMOUNT_FIXED = 1304, "the programme sets this amount: send 0 or the same"
 
     UNKNOWN_CARD = 1401, "no such card"
     REPLACED = 1402, "this number was replaced by another"
@@ -241,6 +246,7 @@ class Reason(Noted):
 
     FUNDS = 5101, "not enough"
     HELD = 5102, "not enough because a part is held"
+    VISITS_USED = 5103, "not so many visits are left"
 
     EXPIRED = 5401, "the card has expired"
 
@@ -264,10 +270,15 @@ class Reason(Noted):
     ABOVE_LIMIT = 6101, "above the programme's limit"
     BELOW_LIMIT = 6102, "below the programme's limit"
     BALANCE_LIMIT = 6103, "the balance would pass its limit"
+    CREDIT_LIMIT = 6104, "above the highest limit of the programme"
+    FREEZE_LIMIT = 6105, "more days than the programme freezes"
 
     BLOCKED = 6201, "the card is blocked"
+    FROZEN = 6202, "the pass is frozen today"
+    OVERDUE = 6203, "a payment is overdue"
 
     LOADS_PER_DAY = 6501, "too many loads today"
+    VISITS_PER_DAY = 6502, "too many visits today"
 
     LOCKED = 7501, "the access code was tried too often"
 
@@ -277,6 +288,8 @@ class Reason(Noted):
     DRAINING = 9104, "the switch is going down"
 
     OTHER_CONTENT = 9401, "this name was used with other content"
+
+    TOTALS_DIFFER = 9501, "the module counted otherwise than the switch"
 
     BAD_REQUEST = 9601, "this request makes the switch fail"
 

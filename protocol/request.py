@@ -103,10 +103,10 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """The days on which a pass stands still, first and last."""
+    """The days on which a pass stands still, first and last; without a last, it goes on again on the first."""
 
     first: datetime.date
-    last: datetime.date
+    last: datetime.date | None
 
 
 class Envelope(NamedTuple):
@@ -341,8 +341,8 @@ def _check_presence(plain: bytes, flags: int, rules: Rules) -> None:
 
 
 def _freeze(raw: Mapping[str, Any]) -> Freeze:
-    first, last = forms.date(raw["freeze_from"], "freeze_from"), forms.date(raw["freeze_to"], "freeze_to")
-    if last < first:
+    first, last = forms.date(raw["freeze_from"], "freeze_from"), forms.optional_date(raw["freeze_to"], "freeze_to")
+    if last is not None and last < first:
         raise FormatError(Reason.BAD_DATE, "freeze_to")
     return Freeze(first, last)
 

@@ -27,7 +27,8 @@ _TOTALS_ANSWER = Codec(TOTALS_RESPONSE)
 _RESULT = slice(_ANSWER["result"].at - _IN_REPLY_TO_BYTES, _ANSWER["result"].end - _IN_REPLY_TO_BYTES)
 _SET_NOW: Final = (
     "command", "flags", "sequence", "date", "module", "result", "reason", "unit", "pages", "page", "authorization",
-    "switch_date", "switch_time", "approved", "still_due", "balance", "available", "valid_until", "text_length",
+    "switch_date", "switch_time", "approved", "still_due", "balance", "available", "visits_left", "valid_until",
+    "text_length",
     "code_page", "columns",
 )  # fmt: skip
 _HEAD_NOW = struct.Struct(
@@ -190,10 +191,12 @@ def pack_answer(
     still_due: int,
     balance: int,
     available: int,
+    visits_left: int,
     valid_until: datetime.date | None,
     code_page: CodePage,
     columns: int,
     text: bytes,
+    totals: tuple[tuple[int, int], ...] = (),
 ) -> bytes:
     """What `Response.encode` makes of the same fields, at least up to the last byte that is not zero.
 
@@ -203,8 +206,8 @@ def pack_answer(
     if command == _TOTALS:  # its text stands behind the totals
         return Response(
             command, flags, sequence, date, module, result, reason, unit, pages, page, authorization, switch_date,
-            switch_time, approved, still_due, balance, available, valid_until=valid_until, code_page=code_page,
-            columns=columns, text=text,
+            switch_time, approved, still_due, balance, available, visits_left=visits_left,
+            valid_until=valid_until, code_page=code_page, columns=columns, totals=totals, text=text,
         ).encode()  # fmt: skip
     if not 0 <= result <= RESULT_MAX or len(authorization) not in (0, forms.AUTHORIZATION_DIGITS):
         raise ValueError("a result has two digits, an authorization number twelve")
@@ -214,7 +217,7 @@ def pack_answer(
         head: bytes = _HEAD_NOW.pack(
             command, flags, sequence, date, module, result, reason, unit, pages, page, authorization.encode("ascii"),
             _date_number(switch_date), _time_number(switch_time), approved, still_due, balance, available,
-            _date_number(valid_until), len(text), code_page, columns,
+            visits_left, _date_number(valid_until), len(text), code_page, columns,
         )  # fmt: skip
     except struct.error:
         raise ValueError("a number does not fit its field") from None

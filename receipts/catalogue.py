@@ -35,6 +35,11 @@ class Catalogue:
         """Give the text, or the name in plain letters where there is none."""
         return self.find(context, name) or name.replace("_", " ")
 
+    def counted(self, context: str, count: int) -> str:
+        """Write how many, in the form that CLDR has for the number in this language."""
+        form = self.locale.plural_form(count)
+        return (self.find(context, form) or self.text(context, "other")).format(count)
+
 
 @cache
 def languages() -> tuple[str, ...]:

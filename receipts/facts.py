@@ -8,7 +8,20 @@ The repr shows none of the card, the amounts and the names: a receipt that fails
 """
 
 import datetime as dt
-from typing import Final
+from typing import Final, NamedTuple
+
+
+class Counted(NamedTuple):
+    """A kind of request in totals: how many the module counted and their sum, and the same of the switch."""
+
+    kind: str  # "sale", "other"
+    asked: int
+    asked_total: int
+    counted: int
+    counted_total: int
+
+    def __repr__(self) -> str:
+        return f"<Counted {self.kind}>"
 
 
 class ReceiptFacts:
@@ -43,6 +56,11 @@ class ReceiptFacts:
         original: str | None = None,
         cashier: int = 0,
         till_receipt: str = "",
+        visits_left: int | None = None,
+        due_on: dt.date | None = None,
+        held_until: dt.datetime | None = None,
+        new_card: str = "",
+        totals: tuple[Counted, ...] = (),
     ):
         self.merchant: Final = merchant
         self.branch: Final = branch
@@ -52,7 +70,7 @@ class ReceiptFacts:
         self.command: Final = command  # "sale", "reverse": the name of the command in lower case
         self.result: Final = result
         self.reason: Final = reason
-        self.currency: Final = currency  # ISO 4217, three letters
+        self.currency: Final = currency  # ISO 4217, three letters; "" where amounts are numbers of visits
         self.exponent: Final = exponent  # how many digits of an amount are minor units
         self.programme: Final = programme
         self.card: Final = card  # the whole number may come in; only the last four digits leave
@@ -68,6 +86,11 @@ class ReceiptFacts:
         self.original: Final = original  # the authorization number that was reversed or refunded
         self.cashier: Final = cashier  # 0: not said
         self.till_receipt: Final = till_receipt
+        self.visits_left: Final = visits_left
+        self.due_on: Final = due_on  # the first day on which something is to be paid
+        self.held_until: Final = held_until  # the issuer's local time
+        self.new_card: Final = new_card  # that takes the card's place; the whole number, as above
+        self.totals: Final = totals
 
     def __repr__(self) -> str:
         return f"<ReceiptFacts {self.command} of {self.module}: {self.result:02}/{self.reason}>"

@@ -6,8 +6,8 @@ A page holds whole lines, so that a module can print each as it comes; put toget
 PAGE_BYTES_MAX = 24 * (48 + 1)
 
 
-def paginate(encoded: bytes) -> tuple[bytes, ...]:
-    """Split an encoded receipt into pages of whole lines, as few as can be; no page for no text.
+def paginate(encoded: bytes, most: int = PAGE_BYTES_MAX) -> tuple[bytes, ...]:
+    """Split an encoded receipt into pages of whole lines of at most `most` bytes, as few as can be; none for no text.
 
     Raises:
         ValueError: a line is longer than a page, or the last one has no line feed.
@@ -17,10 +17,10 @@ def paginate(encoded: bytes) -> tuple[bytes, ...]:
         raise ValueError("the last line of a receipt must end with a line feed")
     pages = []
     start = 0
-    while len(encoded) - start > PAGE_BYTES_MAX:
-        end = encoded.rfind(b"\n", start, start + PAGE_BYTES_MAX) + 1
+    while len(encoded) - start > most:
+        end = encoded.rfind(b"\n", start, start + most) + 1
         if end == 0:
-            raise ValueError(f"a line of a receipt is longer than a page of {PAGE_BYTES_MAX} bytes")
+            raise ValueError(f"a line of a receipt is longer than a page of {most} bytes")
         pages.append(encoded[start:end])
         start = end
     if start < len(encoded):

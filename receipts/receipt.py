@@ -157,6 +157,24 @@ class _Pair(_Step):
         return _as_bytes(encode(pair(self._label, text, self._columns), self._code_page))
 
 
+class _Table(_Step):
+    """The lines of totals: as many as there are kinds to tell of."""
+
+    def __init__(self, wording: Wording, columns: int, code_page: int) -> None:
+        self._wording = wording
+        self._columns = columns
+        self._code_page = code_page
+
+    def written(self, facts: ReceiptFacts, values: list[str], keys: tuple[object, ...]) -> str:  # noqa: ARG002
+        """A pair for each, none where nothing was counted."""
+        return "".join(
+            [
+                _as_bytes(encode(pair(label, value, self._columns), self._code_page))
+                for label, value in self._wording.totals(facts)
+            ]
+        )
+
+
 _FORMS: Final[dict[tuple[str, int, int, int], _Form]] = {}
 """By language, columns, code page and result: all closed sets."""
 
@@ -185,8 +203,14 @@ def _steps(section: Iterable[Line], wording: Wording, columns: int, code_page: i
         if key is not None:
             steps.append(_Shared(key, [_shared_line(line, wording, columns, code_page) for line in lines]))
         else:
-            steps += [_pair(line, wording, WRITTEN.index(line.value), columns, code_page) for line in lines]
+            steps += [_written(line, wording, columns, code_page) for line in lines]
     return steps
+
+
+def _written(line: Line, wording: Wording, columns: int, code_page: int) -> _Step:
+    if line.style is Style.TABLE:
+        return _Table(wording, columns, code_page)
+    return _pair(line, wording, WRITTEN.index(line.value), columns, code_page)
 
 
 def _shared_line(line: Line, wording: Wording, columns: int, code_page: int) -> Callable[[ReceiptFacts], str]:
@@ -199,8 +223,8 @@ def _shared_line(line: Line, wording: Wording, columns: int, code_page: int) -> 
         case Style.PAIR:
             beside = _pair(line, wording, 0, columns, code_page)
             return lambda facts: beside.line(value(facts))
-        case Style.RULE:
-            raise ValueError("a rule stands between sections, not in one")
+        case Style.RULE | Style.TABLE:
+            raise ValueError(f"a {line.style} is no line of its own")
 
 
 def _pair(line: Line, wording: Wording, value: int, columns: int, code_page: int) -> _Pair:

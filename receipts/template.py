@@ -28,6 +28,7 @@ class Style(StrEnum):
     PAIR = "pair"
     TEXT = "text"
     RULE = "rule"
+    TABLE = "table"
 
 
 @dataclass(frozen=True, slots=True)

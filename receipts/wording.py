@@ -9,7 +9,7 @@ mistaken. They are grouped and pointed as CLDR says for the language.
 """
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -38,7 +38,7 @@ SHARED: Final[Mapping[str, int]] = {
 
 WRITTEN: Final = (
     "cashier", "till_receipt", "card", "keyed", "requested", "approved", "still_due", "authorization", "original",
-    "balance", "available", "owed",
+    "balance", "available", "owed", "visits_left", "due_on", "held_until", "new_card",
 )  # fmt: skip
 """Values that are written for each receipt, in the order of `Wording.written`."""
 
@@ -96,9 +96,12 @@ class Wording:
         self._code_page = code_page
         self._written = written
         self._keyed_mark = written("mark", "keyed")
+        self._switch_mark = written("mark", "switch")
         self._decimal = transliterate(get_decimal_symbol(words.locale), code_page)
         self._group = transliterate(get_group_symbol(words.locale), code_page)
-        self._money: dict[tuple[str, int], _Money] = {}
+        self._money: dict[tuple[str, int], _Money | _Visits] = {}
+        self._words = words
+        self._date, self._time = date, time
         self.shared: Mapping[str, Callable[[ReceiptFacts], str]] = {
             "merchant": lambda facts: name(facts.merchant),
             "branch": lambda facts: name(facts.branch),
@@ -118,10 +121,7 @@ class Wording:
 
     def written(self, facts: ReceiptFacts) -> list[str]:
         """Write the values that no two receipts need share, in the order of `WRITTEN`."""
-        currency = (facts.currency, facts.exponent)
-        money = self._money.get(currency)
-        if money is None:
-            money = self._money[currency] = _Money(self._decimal, self._group, *currency)
+        money = self._of(facts)
         page = self._code_page
         return [
             str(facts.cashier) if facts.cashier else "",
@@ -136,13 +136,56 @@ class Wording:
             money.written(facts.balance),
             "" if facts.available == facts.balance else money.written(facts.available),
             money.written(facts.owed or None),
+            str(facts.visits_left) if facts.visits_left is not None else "",
+            self._date(facts.due_on) if facts.due_on is not None else "",
+            self._moment(facts.held_until) if facts.held_until is not None else "",
+            mask(facts.new_card),
         ]
+
+    def totals(self, facts: ReceiptFacts) -> Iterator[tuple[str, str]]:
+        """What each side counted, as pairs of a label and a value; the switch's only where it differs."""
+        money = self._of(facts)
+        for kind, asked, asked_total, counted, counted_total in facts.totals:
+            yield self._written("totals", kind), f"{asked} / {money.written(asked_total)}"
+            if (asked, asked_total) != (counted, counted_total):
+                yield self._switch_mark, f"{counted} / {money.written(counted_total)}"
+
+    def _of(self, facts: ReceiptFacts) -> "_Money | _Visits":
+        """How amounts of this receipt are written."""
+        currency = (facts.currency, facts.exponent)
+        money = self._money.get(currency)
+        if money is None:
+            money = (
+                _Money(self._decimal, self._group, *currency)
+                if facts.currency
+                else _Visits(self._words, self._code_page)
+            )
+            self._money[currency] = money
+        return money
+
+    def _moment(self, moment: dt.datetime) -> str:
+        return f"{self._date(moment.date())} {self._time(moment.time())}"
 
 
 def mask(card: str) -> str:
     """Write a card number with all but its last four digits as stars; one too short to hide shows none."""
     hidden = len(card) - _SHOWN_DIGITS
     return "*" * hidden + card[hidden:] if hidden > 0 else "*" * len(card)
+
+
+class _Visits:
+    """Writes numbers of visits, in the plural form of the language."""
+
+    def __init__(self, words: Catalogue, code_page: int) -> None:
+        @lru_cache(_NAMES_KEPT)
+        def written(count: int) -> str:
+            return transliterate(words.counted("visits", count), code_page)
+
+        self._counted = written
+
+    def written(self, count: int | None) -> str:
+        """A number of visits; "" for none."""
+        return "" if count is None else self._counted(count)
 
 
 class _Money:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from books import contents
-from shop import GIFT, KEK, Shop, as_owner
+from shop import KEK, PROGRAMMES, Shop, as_owner
 
 from authsrv.shell.enrolment import add_programme, issue_cards, load_ring
 from authsrv.table import State
+from loyalty.programme import Kind
 from loyalty.source import parse_programme
 
 if TYPE_CHECKING:
@@ -20,17 +21,17 @@ if TYPE_CHECKING:
 _NUMBERS = itertools.count(637112_5000000000000)
 _PROGRAMMES = itertools.count(1)
 
-A_DECLINE_LEAVES = ("authorizations", "pages", "tries", "bad_cards")
-"""What a decline may change: its record, and the counts of bad codes and bad cards."""
+A_DECLINE_LEAVES = ("authorizations", "pages", "tries", "bad_cards", "totals")
+"""What a decline may change: its record with the totals that it is about, and the counts of bad codes and cards."""
 
 
-async def new_card(shop: Shop, code: str | None = None, **rules: Any) -> str:
-    """A card with a number of its own, issued and not active; `rules` change the gift programme's for it alone."""
+async def new_card(shop: Shop, code: str | None = None, kind: Kind = Kind.GIFT, **rules: Any) -> str:
+    """A card with a number of its own, issued and not active; `rules` change its programme's for it alone."""
 
     async def issue(connection: Connection) -> str:
-        programme = parse_programme(GIFT.read_text(), "gift.toml")
+        programme = parse_programme((PROGRAMMES / f"{kind}.toml").read_text(), kind)
         if rules:
-            programme = replace(programme, name=f"gift-{next(_PROGRAMMES)}", **rules)
+            programme = replace(programme, name=f"{kind}-{next(_PROGRAMMES)}", **rules)
             await add_programme(connection, programme)
         number = str(next(_NUMBERS))
         ring = await load_ring(connection, KEK)
@@ -46,6 +47,22 @@ async def active_card(shop: Shop, amount: int = 5000, code: str | None = None, *
     number = await new_card(shop, code, **rules)
     sold = await shop.till().activate(number, amount)
     assert sold.result == 0, sold
+    return number
+
+
+async def new_pass(shop: Shop, code: str | None = None, **rules: Any) -> str:
+    """A pass that was sold, of ten visits unless the rules say otherwise."""
+    number = await new_card(shop, code, Kind.VISITS, **rules)
+    sold = await shop.till().activate(number, 0)
+    assert sold.result == 0, sold
+    return number
+
+
+async def credit_card(shop: Shop, code: str | None = None, **rules: Any) -> str:
+    """A local credit card that was handed out, with a limit of 200.00 unless the rules say otherwise."""
+    number = await new_card(shop, code, Kind.CREDIT, **rules)
+    opened = await shop.till().activate(number, 0)
+    assert opened.result == 0, opened
     return number
 
 

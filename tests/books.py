@@ -71,7 +71,7 @@ async def record(connection: Connection, **rows: Any) -> None:
         cards[place] = card
     arrays = {
         "authorizations": [
-            (*row[:_CARD], cards.get(place, row[_CARD]), *row[_CARD + 1 :], moves.get(place))
+            (*row[:_CARD], cards.get(place, row[_CARD]), *row[_CARD + 1 :], moves.get(place), None)
             for place, row in enumerate(authorizations, start=1)
         ],
         "undos": [
@@ -88,7 +88,7 @@ async def record(connection: Connection, **rows: Any) -> None:
             for place, card, amount, expires_at, ended in rows.pop("holds", ())
         ],
         "ended": rows.pop("ended", []),
-    }
+    } | {name: rows.pop(name, []) for name in ("passes", "lapses", "floors", "charges", "totals")}
     given = {"decided_at": moment, "booked_on": day, "today": day} | rows | arrays
     call = ", ".join(f"p_{name} => ${place}" for place, name in enumerate(given, start=1))
     await connection.execute(f"select record({call})", *given.values())

@@ -7,6 +7,7 @@ do.
 
 import logging
 from collections.abc import Callable
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import trio
@@ -115,7 +116,10 @@ class Rules:
 
 
 def _issuer(row: asyncpg.Record) -> Issuer:
-    return Issuer(row["number"], row["name"], row["currency"], row["code"], row["exponent"], row["group_number"])
+    return Issuer(
+        row["number"], row["name"], row["currency"], row["code"], row["exponent"], row["group_number"],
+        ZoneInfo(row["zone"]),
+    )  # fmt: skip
 
 
 def _module(row: asyncpg.Record) -> Module:

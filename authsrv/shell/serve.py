@@ -177,11 +177,12 @@ class _Process:
         """End what has expired on cards that nobody asks for; every law holds without it (law 5)."""
         while True:
             await trio.sleep(SWEEP_S)
-            try:
-                while await self._door.run(store.end_expired_holds(SWEPT_MOST)) >= SWEPT_MOST:
-                    pass
-            except LedgerFault as fault:
-                logger.warning("expired holds could not be ended: %s", type(fault).__name__)
+            for sweep in (store.end_expired_holds, store.lapse_passes):
+                try:
+                    while await self._door.run(sweep(SWEPT_MOST)) >= SWEPT_MOST:
+                        pass
+                except LedgerFault as fault:
+                    logger.warning("what has expired could not be ended: %s", type(fault).__name__)
 
 
 def serve(settings: Settings) -> None:

@@ -51,7 +51,8 @@ def _day(date: dt.date) -> int:
 # The columns of a type, one letter each: ? boolean, h smallint, i integer, q bigint, d date, b bytea.
 
 _ASKED: Final = "qdqb?qdqqb"
-_AUTHORIZATION: Final = "qdqq?ihiiiiiqqqqqdqiibb"
+_AUTHORIZATION: Final = "qdqq?ihiiiiiqqqqqdqiibb"  # then the postings, then this:
+_END_BEFORE: Final = "d"
 _POSTED: Final = "hhiq"
 
 
@@ -88,7 +89,7 @@ def asked_rows(lookups: Iterable[Lookup]) -> list[bytes]:
     """Rows of `asked_row`."""
     rows: list[bytes] = []
     pack = _ASKED_HEAD.pack
-    for name, token, with_code, original, number, new_token in lookups:
+    for name, token, with_code, original, number, new_token, _ in lookups:
         module, date, sequence = name
         if token is None or original is not None or number is not None or new_token is not None:
             named = original or (None, None, None)
@@ -107,7 +108,8 @@ def asked_rows(lookups: Iterable[Lookup]) -> list[bytes]:
 
 _NO_ORIGINAL: Final = _NULLS["q"] + _NULLS["d"] + _NULLS["q"]
 _AUTHORIZATION_HEAD = Struct(_full("qdqq?ihiiiiiqqqq").format + "24s8si8siIi")
-_AUTHORIZATION_FIXED: Final = _AUTHORIZATION_HEAD.size - 4 + 8
+_NO_END_BEFORE: Final = _NULLS[_END_BEFORE]
+_AUTHORIZATION_FIXED: Final = _AUTHORIZATION_HEAD.size - 4 + 8 + len(_NO_END_BEFORE)
 _POSTED_ROW = _full(_POSTED)
 _POSTED_FIXED: Final = _POSTED_ROW.size - 4
 
@@ -119,7 +121,7 @@ def authorization_rows(rows: Iterable[Authorization], types: RowTypes) -> list[b
     for row in rows:
         (
             name, number, tombstone, command, result, reason, branch, unit, cashier, programme, version, card,
-            requested, approved, original, token_key, digest_key, digest, answers, postings, _,
+            requested, approved, original, token_key, digest_key, digest, answers, postings, _, end_before,
         ) = row  # fmt: skip
         moved = _moved(postings, unit, types)
         module, date, sequence = name
@@ -127,6 +129,7 @@ def authorization_rows(rows: Iterable[Authorization], types: RowTypes) -> list[b
             digest is None
             or original is not None
             or not answers
+            or end_before is not None
             or None in (programme, version, card, token_key, digest_key)
         ):
             packed.append(
@@ -138,13 +141,14 @@ def authorization_rows(rows: Iterable[Authorization], types: RowTypes) -> list[b
                         answers[0] if answers else None,
                     ),
                     moved,
+                    _end_before(end_before),
                 )
             )  # fmt: skip
             continue
         answer = answers[0]
         packed += (
             pack(
-                _AUTHORIZATION_FIXED + len(digest) + len(answer) + len(moved), 24,
+                _AUTHORIZATION_FIXED + len(digest) + len(answer) + len(moved), 25,
                 _Q, module, _D, date.toordinal() - _DAY_0, _Q, sequence, _Q, number, _F, tombstone, _I, command,
                 _H, result, _I, reason, _I, programme, _I, version, _I, branch, _I, unit, _Q, card, _Q, requested,
                 _Q, approved, _Q, cashier, _NO_ORIGINAL, _I, token_key, _I, digest_key, _BYTES, len(digest),
@@ -153,8 +157,16 @@ def authorization_rows(rows: Iterable[Authorization], types: RowTypes) -> list[b
             two(_BYTES, len(answer)),
             answer,
             moved,
+            _NO_END_BEFORE,
         )  # fmt: skip
     return packed
+
+
+def _end_before(end_before: dt.date | None) -> bytes:
+    """The column of the card's last day before."""
+    if end_before is None:
+        return _NO_END_BEFORE
+    return _HEADS[_END_BEFORE] + _VALUES[_END_BEFORE].pack(_day(end_before))
 
 
 def _moved(postings: Sequence[Posting], unit: int, types: RowTypes) -> bytes:

@@ -9,7 +9,7 @@ Rows are turned into the ledger's types here and nowhere else, and the other way
 """
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
@@ -18,20 +18,31 @@ from ledger.accounts import Account, Balances
 from ledger.authorizations import Original, Recorded
 from ledger.batch import Gathered, Lookup, Writes
 from ledger.cards import Card, CardStatus, Number
+from ledger.charges import Charge
 from ledger.faults import Conflict, Unfit
 from ledger.holds import Hold, HoldEnd
 from ledger.names import Name
+from ledger.passes import Pass
 from ledger.postings import Posting
 from ledger.shell.door import ANSWER_S, Connection, commit
 from ledger.shell.rows import RowTypes, array, asked_rows, authorization_rows, row_types
+from ledger.totals import Pair
 
 T = TypeVar("T")
 
 _GATHER = "select * from gather($1)"
-_RECORD = "select record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+_RECORD = "select record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+_COUNT_TOTALS = """
+    select ordinal, kind, count, sum
+      from unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[], $5::date[], $6::date[])
+               with ordinality i(module, unit, first, last, from_date, to_date, ordinal),
+           count_totals(module, unit, first, last, from_date, to_date)
+"""
 _CONFIRM_READ = "select confirm_read()"
 _NO_NAME = (None, None, None)
 _NOTHING = Balances()
+_NO_TOTALS: Mapping[int, tuple[Pair, ...]] = {}
+_KINDS_OF_TOTALS = 10
 _STATUS = {status.value: status for status in CardStatus}
 
 
@@ -56,7 +67,8 @@ def transact(
         row = await connection.fetchrow(_GATHER, asked, timeout=ANSWER_S)
         if row is None:
             raise ValueError("gather returned no row")
-        answers, writes = decide(gathered(row, lookups))
+        totals = await _count_totals(connection, lookups)
+        answers, writes = decide(gathered(row, lookups, totals))
         if writes.authorizations:
             await connection.execute(_RECORD, *_recorded(row, writes, types), timeout=ANSWER_S)
         else:
@@ -70,14 +82,29 @@ def transact(
 # Gather
 
 
-def gathered(row: asyncpg.Record, lookups: Sequence[Lookup]) -> Gathered:
+async def _count_totals(connection: Connection, lookups: Sequence[Lookup]) -> Mapping[int, tuple[Pair, ...]]:
+    """What stands in the books of each interval that is asked for, by its place; one statement, or none."""
+    asked = {place: lookup.interval for place, lookup in enumerate(lookups) if lookup.interval is not None}
+    if not asked:
+        return _NO_TOTALS
+    columns = [list(column) for column in zip(*asked.values(), strict=True)]
+    counted = {place: [(0, 0)] * _KINDS_OF_TOTALS for place in asked}
+    places = list(asked)
+    for ordinal, kind, count, total in await connection.fetch(_COUNT_TOTALS, *columns, timeout=ANSWER_S):
+        counted[places[ordinal - 1]][kind] = (count, total)
+    return {place: tuple(pairs) for place, pairs in counted.items()}
+
+
+def gathered(
+    row: asyncpg.Record, lookups: Sequence[Lookup], totals: Mapping[int, tuple[Pair, ...]] = _NO_TOTALS
+) -> Gathered:
     """What `gather` returned, in the ledger's types; places count from 0 as in `lookups`.
 
     Raises `Conflict` where a number was given to another card while this batch waited for the one that it was on: the
     other one is not locked, so nothing can be decided.
     """
     numbers = {token: Number(card, live is not False, failures) for token, card, live, failures in row["numbers"] or ()}
-    cards = _cards(row["cards"] or (), row["accounts"] or (), row["holds"] or ())
+    cards = _cards(*(row[name] or () for name in ("cards", "accounts", "holds", "passes", "charges")))
     for number in numbers.values():
         if number.card is not None and number.card not in cards:
             raise Conflict("a number was given to another card meanwhile")
@@ -93,11 +120,16 @@ def gathered(row: asyncpg.Record, lookups: Sequence[Lookup]) -> Gathered:
         numbers=numbers,
         cards=cards,
         bad_cards=dict(row["budgets"] or ()),
+        totals=totals,
     )
 
 
 def _cards(
-    cards: Iterable[asyncpg.Record], accounts: Iterable[asyncpg.Record], open_holds: Iterable[asyncpg.Record]
+    cards: Iterable[asyncpg.Record],
+    accounts: Iterable[asyncpg.Record],
+    open_holds: Iterable[asyncpg.Record],
+    passes: Iterable[asyncpg.Record],
+    charged: Iterable[asyncpg.Record],
 ) -> dict[int, Card]:
     """The cards by id, each with what its accounts hold; one whose account has never moved has zero."""
     balances: dict[int, Balances] = {}
@@ -110,10 +142,14 @@ def _cards(
     holds: dict[int, tuple[Hold, ...]] = {}
     for module, date, sequence, card, _, amount, expires_at, _ in open_holds:
         holds[card] = (*holds.get(card, ()), Hold(Name(module, date, sequence), amount, expires_at))
+    visits = {card: Pass(*rest) for card, *rest in passes}
+    charges: dict[int, tuple[Charge, ...]] = {}
+    for card, module, date, sequence, due_on, amount in charged:
+        charges[card] = (*charges.get(card, ()), Charge(Name(module, date, sequence), due_on, amount))
     return {
         card: Card(
             card, programme, _STATUS[status], verifier_key, verifier, valid_until, loads_on, loads_today, blocked,
-            holds.get(card, ()), balances.get(card, _NOTHING),
+            holds.get(card, ()), visits.get(card), charges.get(card, ()), balances.get(card, _NOTHING),
         )
         for card, programme, status, verifier_key, verifier, valid_until, loads_on, loads_today, blocked in cards
     }  # fmt: skip
@@ -139,7 +175,9 @@ def _original(item: asyncpg.Record) -> Original:
             Posting(Account(debit), Account(credit), amount) for debit, credit, amount in item["postings"] or ()
         ),
         answers=tuple(item["answers"] or ()),
+        decided_at=item["decided_at"],
         ended=HoldEnd(item["ended"]) if item["ended"] is not None else None,
+        end_before=item["end_before"],
     )
 
 
@@ -175,10 +213,37 @@ def _recorded(row: asyncpg.Record, writes: Writes, types: RowTypes) -> tuple[Any
             for name, (card, unit, hold) in writes.holds.items()
         ],
         [(*name, end) for name, end in writes.ended.items() if name not in writes.holds],
+        [(card, *visits, lapses_on) for card, (visits, lapses_on) in writes.passes.items()],
+        [(card, *lapse) for card, lapse in writes.lapses.items()],
+        [(card, *floor) for card, floor in writes.floors.items()],
+        [(card, *charge.name, charge.due_on, charge.amount) for card, charge in writes.charges],
+        [
+            (
+                *name,
+                interval.unit,
+                interval.first,
+                interval.last,
+                interval.from_date,
+                interval.to_date,
+                list(asked),
+                list(counted),
+            )
+            for name, (interval, asked, counted) in writes.totals.items()
+        ],
     )
 
 
 # Other reads
+
+
+def lapse_passes(most: int) -> Callable[[Connection], Awaitable[int]]:
+    """Book what at most so many passes lose whose end has passed, on cards that nobody serves just now; how many."""
+
+    async def work(connection: Connection) -> int:
+        lapsed: int = await connection.fetchval("select lapse_passes($1)", most, timeout=ANSWER_S)
+        return lapsed
+
+    return work
 
 
 def end_expired_holds(most: int) -> Callable[[Connection], Awaitable[int]]:

@@ -157,7 +157,7 @@ def _patterns(registry: Registry, ring: KeyRing) -> dict[bool, _Pattern]:
     """What the switch makes of a card's sale and of a sale of goods, by whether the card is sold."""
     now = dt.datetime.now(dt.UTC)
     module, [programme] = next(iter(registry.modules)), list(registry.programmes)
-    card = Card(1, programme, CardStatus.ISSUED, None, None, None, None, 0, None, (), Balances())
+    card = Card(1, programme, CardStatus.ISSUED, None, None, None, None, 0, None, (), None, (), Balances())
     patterns: dict[bool, _Pattern] = {}
     for sold, command, amount in ((True, Command.ACTIVATE, OPENING_MINOR), (False, Command.SALE, 1)):
         request = Request(

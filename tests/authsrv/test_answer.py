@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from zoneinfo import ZoneInfo
 
 import pytest
 from shop import GIFT
@@ -27,9 +28,9 @@ DAY = dt.date(2026, 11, 30)
 NOON = dt.datetime(2026, 11, 30, 12, 34, 56, 789_000)  # noqa: DTZ001 - the issuer's local time
 NO_CODES = BlockCipher(bytes(16))
 MOMENT = Moment(NOON.replace(tzinfo=dt.UTC), NOON, DAY)
-ISSUER = Issuer(41, "Kafija SIA", 978, "EUR", 2, 7)
+ISSUER = Issuer(41, "Kafija SIA", 978, "EUR", 2, 7, ZoneInfo("Europe/Riga"))
 MODULE = Module(1001, 1, "Brivibas 1", 2, False, True, 42, 0, "en", 15, 200, False)
-CARD = Card(7, 1, CardStatus.ACTIVE, None, None, dt.date(2029, 11, 30), None, 0, None, (), Balances(3750))
+CARD = Card(7, 1, CardStatus.ACTIVE, None, None, dt.date(2029, 11, 30), None, 0, None, (), None, (), Balances(3750))
 SALE = Request(command=Command.SALE, module=1001, date=DAY, sequence=7, card="6371120000000000017", amount=1250)
 NUMBER = 323_000_000_014
 
@@ -108,6 +109,7 @@ def test_a_long_receipt_is_paged() -> None:
     programme = replace(parse_programme(GIFT.read_text(), "gift.toml"), title="P" * 64)
     original = Original(
         Name(1001, DAY, 6), False, NUMBER, 19, 0, 978, 7, 1, 1, DAY, None, reversed=False, refunded=0, postings=(),
+        decided_at=MOMENT.at,
         answers=(),
     )  # fmt: skip
     known = facts(card, module, issuer, programme, original)

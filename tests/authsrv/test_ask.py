@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from authsrv.keys import ISSUER_PURPOSES, KeyRing
 from ledger.names import Name
 from protocol import access_code
 from protocol.crypto import BlockCipher
-from protocol.messages import FormatError, OriginalName, Request
+from protocol.messages import FormatError, OriginalName, Request, Totals
 from protocol.numbers import Command, Flag, Reason
 
 RING = KeyRing(41, {(purpose, 1): bytes([place]) * 32 for place, purpose in enumerate(ISSUER_PURPOSES)})
@@ -90,15 +91,27 @@ def test_an_access_code_is_opened() -> None:
 def test_what_is_looked_up() -> None:
     """The token of a sale's card, of a new card; an original, not its reversal's card; a mistyped number not at all."""
     token = RING.token(CARD.encode().ljust(20, b"\0"))
-    assert ask(coded("4321")).lookup() == (Name(1001, DAY, 7), token, True, None, None, None)
+    assert ask(coded("4321")).lookup() == (Name(1001, DAY, 7), token, True, None, None, None, None)
     fields: dict[str, Any] = {"command": Command.REVERSE, "module": 1001, "date": DAY, "sequence": 8, "amount": 1250}
     by_name = Request(**fields, card=CARD, original=OriginalName(DAY, 7))
-    assert ask(by_name).lookup() == (Name(1001, DAY, 8), None, False, Name(1001, DAY, 7), None, None)
+    assert ask(by_name).lookup() == (Name(1001, DAY, 8), None, False, Name(1001, DAY, 7), None, None, None)
     by_number = Request(**fields, original="323000000014")
-    assert ask(by_number).lookup() == (Name(1001, DAY, 8), None, False, None, 323_000_000_014, None)
+    assert ask(by_number).lookup() == (Name(1001, DAY, 8), None, False, None, 323_000_000_014, None, None)
     assert ask(by_number._replace(original="323000000015")).lookup().original_number is None
     replacement = Request(Command.REPLACE, 1001, DAY, 9, card="6371120000000000025", new_card=CARD)
     assert ask(replacement).lookup().new_token == token
+
+
+def test_which_totals_are_counted() -> None:
+    """The interval of both sequences, its dates in the calendar's order; one that is too long is not looked up."""
+    first, last = OriginalName(DAY, 7), OriginalName(DAY - dt.timedelta(days=1), 12)
+    totals = Totals(first, last, ((0, 0),) * 10)
+    request = Request(Command.TOTALS, 1001, DAY, 13, unit=978, totals=totals)
+    interval = (1001, 978, 7, 12, DAY - dt.timedelta(days=1), DAY)
+    assert ask(request).lookup().interval == interval
+    for far in (OriginalName(DAY + dt.timedelta(days=63), 12), OriginalName(DAY, 100_007)):
+        assert ask(request._replace(totals=replace(totals, last=far))).lookup().interval is None
+    assert ask(SALE).lookup().interval is None
 
 
 def digest(request: Request) -> bytes:

@@ -6,13 +6,23 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from back_office import A_DECLINE_LEAVES, active_card, bring_into, expire_holds, new_card, recorded, snapshot
+from back_office import (
+    A_DECLINE_LEAVES,
+    active_card,
+    bring_into,
+    credit_card,
+    expire_holds,
+    new_card,
+    new_pass,
+    recorded,
+    snapshot,
+)
 from shop import BARE, CODE, DESK, OTHER, TILLS, UNKNOWN, name_of
 
 from authsrv.table import State
 from ledger.names import authorization_number
-from loyalty.programme import AccessCode
-from protocol.messages import OriginalName, Response
+from loyalty.programme import AccessCode, Kind
+from protocol.messages import Freeze, OriginalName, Response, Totals
 from protocol.numbers import AMOUNT_END, VISIT, Command, Flag, GivenReason, Reason, Result
 
 if TYPE_CHECKING:
@@ -303,7 +313,12 @@ async def visits(shop: Shop) -> bytes:
 
 
 @gives(Reason.NOT_BUILT)
-async def a_payment(shop: Shop) -> bytes:
+async def a_registration(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.REGISTER, card=await active_card(shop))
+
+
+@gives(Reason.NOT_PROGRAMME)
+async def a_payment_on_a_gift_card(shop: Shop) -> bytes:
     return await plain(shop.till(), Command.PAYMENT, card=await active_card(shop), amount=100)
 
 
@@ -448,6 +463,142 @@ async def a_reversal_of_a_release(shop: Shop) -> bytes:
     _, hold = await held(shop)
     released = await shop.till().ask(Command.RELEASE, original=hold)
     return await plain(shop.till(), Command.REVERSE, original=name_of(released))
+
+
+# Passes, credit, totals
+
+
+@gives(Reason.SAME_VISIT)
+async def a_second_look_at_the_gate(shop: Shop) -> bytes:
+    card = await new_pass(shop)
+    await shop.till().ask(Command.VISIT, card=card)
+    return await plain(shop.till(), Command.VISIT, card=card)
+
+
+@gives(Reason.VISITS_USED)
+async def eleven_at_once(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.VISIT, card=await new_pass(shop, visits_per_day=None), amount=11)
+
+
+@gives(Reason.VISITS_PER_DAY)
+async def four_at_once(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.VISIT, card=await new_pass(shop), amount=4)
+
+
+@gives(Reason.AMOUNT_FIXED)
+async def a_pass_of_eleven(shop: Shop) -> bytes:
+    card = await new_card(shop, kind=Kind.VISITS)
+    return await plain(shop.till(), Command.ACTIVATE, card=card, amount=11)
+
+
+@gives(Reason.LOADS_PER_DAY)
+async def a_third_pass_on_one_day(shop: Shop) -> bytes:
+    card = await new_pass(shop)
+    await shop.till().ask(Command.RELOAD, card=card, amount=10)
+    return await plain(shop.till(), Command.RELOAD, card=card, amount=10)
+
+
+@gives(Reason.NOT_RELOADABLE)
+async def a_pass_for_once(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.RELOAD, card=await new_pass(shop, reloadable=False), amount=10)
+
+
+async def freezing(shop: Shop, card: str, first: int, last: int) -> bytes:
+    today = await shop.today()
+    days = Freeze(today + dt.timedelta(days=first), today + dt.timedelta(days=last))
+    return await plain(shop.till(DESK), Command.FREEZE, card=card, freeze=days)
+
+
+@gives(Reason.FROZEN)
+async def a_visit_on_a_frozen_pass(shop: Shop) -> bytes:
+    card = await new_pass(shop)
+    assert Response.decode(await shop.till(DESK).send(await freezing(shop, card, 0, 0))).result == Result.APPROVED
+    return await plain(shop.till(), Command.VISIT, card=card)
+
+
+@gives(Reason.FREEZE_DAYS)
+async def a_freeze_of_yesterday(shop: Shop) -> bytes:
+    return await freezing(shop, await new_pass(shop), -1, 3)
+
+
+@gives(Reason.FREEZE_LIMIT)
+async def a_freeze_of_a_year(shop: Shop) -> bytes:
+    return await freezing(shop, await new_pass(shop), 0, 364)
+
+
+@gives(Reason.NOT_PROGRAMME)
+async def a_pass_that_is_never_frozen(shop: Shop) -> bytes:
+    return await freezing(shop, await new_pass(shop, freeze_days_maximum=None), 0, 0)
+
+
+@gives(Reason.COMMAND)
+async def a_limit_from_a_till(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.LIMIT, card=await credit_card(shop), limit=1)
+
+
+@gives(Reason.CREDIT_LIMIT)
+async def a_limit_of_a_million(shop: Shop) -> bytes:
+    return await plain(shop.till(DESK), Command.LIMIT, card=await credit_card(shop), limit=100_000_000)
+
+
+@gives(Reason.AMOUNT_ZERO)
+async def a_payment_of_nothing(shop: Shop) -> bytes:
+    return await plain(shop.till(), Command.PAYMENT, card=await credit_card(shop), amount=0)
+
+
+@gives(Reason.BALANCE_LIMIT)
+async def a_payment_of_all_the_money_there_is(shop: Shop) -> bytes:
+    card = await credit_card(shop)
+    await shop.till().ask(Command.PAYMENT, card=card, amount=1)
+    return await plain(shop.till(), Command.PAYMENT, card=card, amount=AMOUNT_END - 1)
+
+
+@gives(Reason.OVERDUE)
+async def goods_for_who_has_not_paid(shop: Shop) -> bytes:
+    card = await credit_card(shop, overdue_block_days=0)
+    await shop.till().sale(card, 100)
+    await shop.query("alter table charges disable trigger append_only")
+    await shop.query("update charges set due_on = due_on - 100 where card = $1", shop.card_ids[card])
+    await shop.query("alter table charges enable trigger append_only")
+    return await plain(shop.till(), Command.SALE, card=card, amount=1)
+
+
+@gives(Reason.OWES)
+async def a_cash_out_of_a_debtor(shop: Shop) -> bytes:
+    card = await credit_card(shop)
+    await shop.till().sale(card, 100)
+    return await plain(shop.till(), Command.CASH_OUT, card=card)
+
+
+@gives(Reason.OWES)
+async def a_cash_out_of_a_card_that_owes(shop: Shop) -> bytes:
+    card = await active_card(shop, 1000)
+    more = await shop.till().ask(Command.RELOAD, card=card, amount=500)
+    await shop.till().sale(card, 1500)
+    await shop.till().reverse(name_of(more), 500)
+    return await plain(shop.till(), Command.CASH_OUT, card=card)
+
+
+async def counting(shop: Shop, names: int) -> bytes:
+    day = await shop.today()
+    asked = Totals(OriginalName(day, 700_001), OriginalName(day, 700_000 + names), ((9, 9),) * 10)
+    return await plain(shop.till(), Command.TOTALS, unit=978, totals=asked)
+
+
+@gives(Reason.TOTALS_DIFFER)
+async def totals_of_a_day_without_sales(shop: Shop) -> bytes:
+    return await counting(shop, 1)
+
+
+@gives(Reason.INTERVAL)
+async def totals_of_a_lifetime(shop: Shop) -> bytes:
+    return await counting(shop, 1_000_000)
+
+
+@gives(Reason.NOT_REVERSIBLE)
+async def a_reversal_of_a_freeze(shop: Shop) -> bytes:
+    frozen = Response.decode(await shop.till(DESK).send(await freezing(shop, await new_pass(shop), 0, 0)))
+    return await plain(shop.till(DESK), Command.REVERSE, original=frozen.authorization)
 
 
 # The card itself

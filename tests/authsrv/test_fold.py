@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import trio
-from back_office import active_card, new_card
+from back_office import active_card, credit_card, new_card, new_pass
 from books import connected
 from faulty_door import at_once
 from hypothesis import given, note, settings
@@ -28,14 +28,14 @@ from authsrv.shell.rules import Rules
 from ledger.shell import store
 from ledger.shell.door import open_door
 from protocol import access_code
-from protocol.messages import OriginalName, Request, Response
-from protocol.numbers import Command, Flag, GivenReason, Reason, Result
+from protocol.messages import Freeze, OriginalName, Request, Response, Totals
+from protocol.numbers import VISIT, Command, Flag, GivenReason, Reason, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-PLACES = st.integers(0, 3)  # the fourth card is unknown
+PLACES = st.integers(0, 5)  # see `same`; the last card is unknown
 AMOUNTS = st.sampled_from([0, 1, 500, 700, 1200, 3000])
 CODES = st.sampled_from([None, CODE, "9999"])
 EARLIER = st.integers(0, 11)
@@ -59,6 +59,11 @@ STEPS = st.one_of(
     st.tuples(st.just("cash out"), PLACES, CODES),
     st.tuples(st.just("change code"), PLACES, CODES),
     st.tuples(st.just("replace"), PLACES, PLACES, CODES),
+    st.tuples(st.just("visit"), PLACES, st.integers(0, 3)),
+    st.tuples(st.just("pay"), PLACES, AMOUNTS),
+    st.tuples(st.just("limit"), PLACES, AMOUNTS),
+    st.tuples(st.just("freeze"), PLACES, st.integers(0, 2), st.integers(-1, 2)),
+    st.tuples(st.just("totals"), st.sampled_from([978, VISIT])),
 )
 SERIALS = itertools.count(1)
 SEQUENCES = itertools.count(1, 2000)  # a play has a thousand, what it needs before it another
@@ -99,6 +104,19 @@ class World:
                 made = self.new(place, Command.CHANGE_ACCESS_CODE, code, card=self.cards[card], new_code="2468")
             case "replace", card, new, code:
                 made = self.new(place, Command.REPLACE, code, card=self.cards[card], new_card=self.cards[new])
+            case "visit", card, visits:
+                made = self.new(place, Command.VISIT, card=self.cards[card], amount=visits)
+            case "pay", card, amount:
+                made = self.new(place, Command.PAYMENT, card=self.cards[card], amount=amount)
+            case "limit", card, amount:
+                made = self.new(place, Command.LIMIT, card=self.cards[card], limit=amount)
+            case "freeze", card, days, more:
+                first = self.date + dt.timedelta(days=days)
+                last = first + dt.timedelta(days=more) if more >= 0 else None
+                made = self.new(place, Command.FREEZE, card=self.cards[card], freeze=Freeze(first, last))
+            case "totals", unit:
+                ends = [OriginalName(self.date, self.first + ahead) for ahead in (0, LATER)]
+                made = self.new(place, Command.TOTALS, unit=unit, totals=Totals(*ends, ((0, 0),) * 10))
             case "balance", card, code:
                 made = self.new(place, Command.BALANCE, code, card=self.cards[card])
             case "late original", ahead, card:
@@ -178,6 +196,17 @@ class World:
             "accounts": await of_cards(
                 "select card, kind, unit, balance, floor, held from accounts where card = any($1)"
             ),
+            "passes": await of_cards(
+                "select card, entered_at is null, entries_on, entries_today, frozen_from, frozen_until, lapses_on "
+                "from passes where card = any($1)"
+            ),
+            "charges": await of_cards(
+                "select card, row_number() over (partition by card order by id), due_on, amount from charges "
+                "where card = any($1)"
+            ),
+            "totals": await rows(
+                f"select sequence - $2, unit, first - $2, last - $2, counted from totals where {span} order by 1"
+            ),
             "holds": await rows(f"select sequence - $2, amount, ended from holds where {span} order by 1"),
             "numbers": await of_cards(
                 "select card, live, (select count(*) from card_numbers n where n.card = c.card) from card_numbers c "
@@ -200,7 +229,7 @@ def told(answers: list[bytes]) -> list[tuple[Any, ...]]:
         said = Response.decode(answer)
         fields = (said.result, said.reason, said.approved, said.still_due, said.balance, said.available, said.unit)
         copy_of = answers.index(answer) if said.authorization else None
-        shown.append((*fields, said.valid_until, said.pages, len(said.text), copy_of))
+        shown.append((*fields, said.visits_left, said.totals, said.valid_until, said.pages, len(said.text), copy_of))
     return shown
 
 
@@ -212,13 +241,17 @@ def batches(requests: list[Request], sizes: list[int]) -> Iterator[list[Request]
     yield list(waiting)
 
 
-async def same(shop: Shop, steps: list[tuple[Any, ...]], sizes: list[int]) -> None:
-    """Play the steps in both worlds and compare."""
+async def same(shop: Shop, steps: list[tuple[Any, ...]], sizes: list[int], *, desks: bool) -> None:
+    """Play the steps in both worlds and compare: at tills, or at desks."""
+    await shop.query("update modules set desk = $1 where number in (1001, 1002)", desks)
     first, date = next(SEQUENCES), await shop.today()
     shop.till().sequence = first + 1000
     worlds = []
     for module in (1001, 1002):
-        cards = [await active_card(shop, 1000, code=CODE), await active_card(shop, 1000), await new_card(shop)]
+        cards = [
+            *(await active_card(shop, 1000, code=CODE), await active_card(shop, 1000), await new_card(shop)),
+            *(await new_pass(shop), await credit_card(shop)),
+        ]
         unknown = str(637199_0000000000000 + next(SERIALS))
         worlds.append(World(shop, module, [*cards, unknown], date, first))
     batched, single = worlds
@@ -235,7 +268,7 @@ async def same(shop: Shop, steps: list[tuple[Any, ...]], sizes: list[int]) -> No
 
 
 def test_a_batch_is_its_requests_one_by_one(issuer: Any) -> None:
-    """Loads, sales, codes right and wrong, repeats, other content, reversals, refunds, tombstones, in any order."""
+    """Every command on cards of all kinds, codes right and wrong, repeats, other content, tombstones, in any order."""
 
     async def furnished() -> Any:
         async with connected(issuer.owner_dsn) as owner:
@@ -246,8 +279,8 @@ def test_a_batch_is_its_requests_one_by_one(issuer: Any) -> None:
     identities, cards, _ = asyncio.run(furnished())
 
     @settings(max_examples=20, deadline=None, print_blob=True)
-    @given(st.lists(STEPS, min_size=1, max_size=12), st.lists(st.integers(1, 6), max_size=3))
-    def check(steps: list[tuple[Any, ...]], sizes: list[int]) -> None:
+    @given(st.lists(STEPS, min_size=1, max_size=12), st.lists(st.integers(1, 6), max_size=3), st.booleans())
+    def check(steps: list[tuple[Any, ...]], sizes: list[int], desks: bool) -> None:
         async def play() -> None:
             async with open_door(issuer.switch_dsn, schema=issuer.schema) as door:
                 shop = Shop(issuer.owner_dsn, issuer.switch_dsn, issuer.schema, identities, cards)
@@ -255,7 +288,7 @@ def test_a_batch_is_its_requests_one_by_one(issuer: Any) -> None:
                 await door.run(store.make_months)
                 await shop.rules.load(door)
                 shop.lanes = Lanes(door, shop.rules, lanes=1, batch_max=256, waiting_max=1024)
-                await same(shop, steps, sizes)
+                await same(shop, steps, sizes, desks=desks)
 
         trio.run(play)
 

@@ -19,6 +19,6 @@ def test_available_is_what_lies_above_the_floor() -> None:
 
 def test_balances_show_nothing_in_a_card() -> None:
     """A card's repr, as it may stand in an error, does not show its balances."""
-    card = Card(7, 1, CardStatus.ACTIVE, 1, b"verifier", None, None, 0, None, (), Balances(123_456))
+    card = Card(7, 1, CardStatus.ACTIVE, 1, b"verifier", None, None, 0, None, (), None, (), Balances(123_456))
     assert "123456" not in repr(card)
     assert "verifier=" not in repr(card)

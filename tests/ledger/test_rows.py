@@ -47,7 +47,7 @@ KNOWN_CARD: dict[str, Any] = {
 ANY = {
     column: st.none() | KNOWN_CARD[column]
     for column in ("programme", "programme_version", "card", "token_key", "digest_key", "digest")
-} | {"original": st.none() | NAMES, "answers": st.just(()) | KNOWN_CARD["answers"]}
+} | {"original": st.none() | NAMES, "end_before": st.none() | DATES, "answers": st.just(()) | KNOWN_CARD["answers"]}
 AUTHORIZATIONS = st.builds(Authorization, **KNOWN_CARD) | st.builds(Authorization, **(KNOWN_CARD | ANY))
 NOBODY = (None, None, None)
 TYPES = RowTypes(1, 2, 3, 4)
@@ -66,6 +66,7 @@ def plain_authorization(row: Authorization) -> tuple[Any, ...]:
         row.branch, row.unit, row.card, row.requested, row.approved, row.cashier, *(row.original or NOBODY),
         row.token_key, row.digest_key, row.digest, row.answers[0] if row.answers else None,
         [(posting.debit, posting.credit, row.unit, posting.amount) for posting in row.postings] or None,
+        row.end_before,
     )  # fmt: skip
 
 

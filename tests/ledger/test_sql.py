@@ -44,6 +44,8 @@ SWITCH_FUNCTIONS = {
     "last_name",
     "make_months",
     "end_expired_holds",
+    "lapse_passes",
+    "count_totals",
 }
 SWITCH_VIEWS = {"switch_issuer", "switch_keys", "switch_modules", "switch_programmes", "schema_version"}
 GATHER = "select * from gather($1)"
@@ -142,7 +144,7 @@ class TestRights:
         play(issuer, scene)
 
     def test_only_its_own_functions_can_be_called(self, issuer: Any) -> None:
-        """Of all functions of the schema the switch's role may execute six, and a call of another is refused."""
+        """Of all functions of the schema the switch's role may execute its own, and a call of another is refused."""
 
         async def scene(owner: Connection, switch: Connection) -> None:
             rows = await owner.fetch(

@@ -24,8 +24,8 @@ SUITES = pytest.mark.parametrize("suite", ["1", "2"])
 
 PACKED = (
     "command", "flags", "sequence", "date", "module", "result", "reason", "unit", "pages", "page", "authorization",
-    "switch_date", "switch_time", "approved", "still_due", "balance", "available", "valid_until", "code_page",
-    "columns", "text",
+    "switch_date", "switch_time", "approved", "still_due", "balance", "available", "visits_left", "valid_until",
+    "code_page", "columns", "text",
 )  # fmt: skip
 PAIRS = tuple((kind, kind * 100) for kind in range(10))
 
@@ -112,6 +112,7 @@ def test_any_answer_goes_there_and_back(wanted: Response) -> None:
             "still_due": st.integers(-(2**63), 2**63 - 1),
             "balance": st.integers(-(2**63), 2**63 - 1),
             "available": st.integers(-(2**63), 2**63 - 1),
+            "visits_left": st.integers(0, 2**32 - 1),
             "valid_until": st.none() | st.dates(),
             "code_page": st.sampled_from(CodePage),
             "columns": st.integers(0, 255),

@@ -1,0 +1,57 @@
+"""What a batch adds to the totals that the database counted before it.
+
+What must hold: it counts as `count_totals` in the ledger's SQL will once the batch is recorded, so that totals are the
+same whether what they cover was recorded before or comes along with them.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from authsrv.table import APPROVALS
+from ledger.authorizations import Authorization, Original
+from ledger.names import Name
+from ledger.totals import Interval, Pair
+from protocol.numbers import Command, Reason, TotalsKind
+
+_KINDS: Final[dict[int, TotalsKind]] = {Command[kind.name]: kind for kind in TotalsKind if kind is not TotalsKind.OTHER}
+
+
+def kind_of(command: int) -> TotalsKind:
+    """The kind that a command counts in."""
+    return _KINDS.get(command, TotalsKind.OTHER)
+
+
+def with_batch(
+    interval: Interval, counted: tuple[Pair, ...], decided: Iterable[Authorization], known: Mapping[Name, Original]
+) -> tuple[Pair, ...]:
+    """The pairs with what was decided in the batch.
+
+    Args:
+        interval: what is counted.
+        counted: the pairs before the batch.
+        decided: the batch's own authorizations until now.
+        known: the originals that they refer to.
+
+    """
+    rows = [row for row in decided if _within(interval, row.name) and row.result in APPROVALS and not row.tombstone]
+    undone = {undo.original for row in rows for undo in row.undos if undo.reversal and _within(interval, undo.original)}
+    pairs = [list(pair) for pair in counted]
+
+    def count(command: int, amount: int, times: int) -> None:
+        pair = pairs[kind_of(command)]
+        pair[0] += times
+        pair[1] += times * amount
+
+    for row in rows:
+        if row.unit != interval.unit or row.name in undone:
+            continue
+        if row.command != Command.REVERSE or (row.reason == Reason.NONE and row.original not in undone):
+            count(row.command, row.approved, 1)
+    for name in undone - {row.name for row in rows}:
+        if known[name].unit == interval.unit:
+            count(known[name].command, known[name].approved, -1)
+    return tuple((count, total) for count, total in pairs)
+
+
+def _within(interval: Interval, name: Name) -> bool:
+    return name.module == interval.module and interval.first <= name.sequence <= interval.last
