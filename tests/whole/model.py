@@ -11,26 +11,49 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from loyalty.programme import Kind
 from protocol.numbers import Command, GivenReason, Reason, Result
 
 if TYPE_CHECKING:
     from whole.till import Name, Slip
 
 LOAD_LEAST, LOAD_MOST, BALANCE_MOST, LOADS_A_DAY, TRIES = 500, 50_000, 100_000, 5, 3
+VISITS, PASSES_A_DAY, VISITS_A_DAY, LIMIT, LIMIT_MOST = 10, 2, 3, 20_000, 200_000
+NEW_END, YESTERDAY = 1000, -1  # days from today; how many a pass has does not matter
+EUR, VISIT = 978, 0x8001
 ISSUED, ACTIVE, CLOSED = 0, 1, 3
 LOADS = (Command.ACTIVATE, Command.RELOAD)
 ENDS_HOLD = (Command.CONFIRM, Command.RELEASE)
-NEEDS_CODE = (Command.BALANCE, Command.SALE, Command.HOLD, Command.CASH_OUT)
+NEEDS_CODE = (Command.BALANCE, Command.SALE, Command.HOLD, Command.VISIT, Command.CASH_OUT)
 CHANGES = (Command.CHANGE_ACCESS_CODE, Command.REPLACE)
 SHOWS_CARD = (
     *(*NEEDS_CODE, *CHANGES, *LOADS, *ENDS_HOLD, Command.REFUND),
-    *(Command.BLOCK, Command.UNBLOCK, Command.RESET_TRIES),
+    *(Command.BLOCK, Command.UNBLOCK, Command.RESET_TRIES, Command.PAYMENT, Command.LIMIT, Command.FREEZE),
 )
-THOUGH_BLOCKED = (*ENDS_HOLD, Command.REFUND, Command.UNBLOCK, Command.REPLACE, Command.RESET_TRIES)
+THOUGH_BLOCKED = (
+    *(*ENDS_HOLD, Command.REFUND, Command.UNBLOCK, Command.REPLACE, Command.RESET_TRIES),
+    *(Command.PAYMENT, Command.LIMIT, Command.FREEZE),
+)
+THOUGH_OVER = (Command.BALANCE, Command.RELOAD, Command.BLOCK, Command.REPLACE, Command.RESET_TRIES)  # of a pass
+OF_EVERY_KIND = {
+    *(Command.BALANCE, Command.ACTIVATE, Command.BLOCK, Command.UNBLOCK, Command.CHANGE_ACCESS_CODE),
+    *(Command.REPLACE, Command.RESET_TRIES),
+}
+OF_MONEY = {Command.SALE, Command.HOLD, *ENDS_HOLD, Command.REFUND, Command.CASH_OUT}
+COMMANDS = {
+    Kind.GIFT: OF_EVERY_KIND | OF_MONEY | {Command.RELOAD},
+    Kind.VISITS: OF_EVERY_KIND | {Command.RELOAD, Command.VISIT, Command.FREEZE},
+    Kind.CREDIT: OF_EVERY_KIND | OF_MONEY | {Command.PAYMENT, Command.LIMIT},
+}
+DESKS_OWN = (Command.RESET_TRIES, Command.FREEZE, Command.LIMIT)
+TOTALS = (
+    *(Command.ACTIVATE, Command.RELOAD, Command.SALE, Command.CONFIRM, Command.REFUND, Command.REVERSE),
+    *(Command.PAYMENT, Command.VISIT, Command.CASH_OUT),
+)
 THOUGH_NOT_SOLD = (*ENDS_HOLD, Command.BALANCE, Command.ACTIVATE, Command.BLOCK, Command.RESET_TRIES)
 NOT_REVERSIBLE = (
     *(Command.RELEASE, Command.REVERSE, Command.CASH_OUT, Command.BLOCK, Command.UNBLOCK, Command.RESET_TRIES),
-    *CHANGES,
+    *(*CHANGES, Command.FREEZE, Command.LIMIT, Command.TOTALS),
 )
 LOST_OR_STOLEN = {GivenReason.LOST: Reason.LOST, GivenReason.STOLEN: Reason.STOLEN}
 TOLD = (Result.APPROVED, Result.PARTLY, Result.AMOUNT, Result.FUNDS, Result.AMOUNT_LIMIT, Result.COUNT_LIMIT)
@@ -46,6 +69,7 @@ class Outcome:
     balance: int = 0
     available: int = 0
     recorded: bool = True
+    totals: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass
@@ -54,11 +78,22 @@ class Card:
 
     home: str
     code: str | None
+    kind: Kind = Kind.GIFT
     status: int = ISSUED
     blocked: int = 0
     value: int = 0
     owed: int = 0
     loads: int = 0
+    limit: int = 0
+    visits: int = 0  # today
+    entered: Name | None = None  # the visit of which further entries still are
+    frozen: bool = False
+    end: int | None = None  # of a pass: days from today to its last
+
+    @property
+    def over(self) -> bool:
+        """Whether its days are over."""
+        return self.end is not None and self.end < 0
 
     def bring(self, amount: int) -> None:
         """Value comes: debts first."""
@@ -78,6 +113,10 @@ class Entry:
     refunded: int = 0
     ended: Reason | None = None
     over: bool = False
+    unit: int = EUR
+    moved_end: bool = False  # of the card, which was `end_before`
+    end_before: int | None = None
+    undone_by: Name | None = None
 
     @property
     def good(self) -> bool:
@@ -119,7 +158,7 @@ class Model:
 
     def available(self, card: Card) -> int:
         """What can be taken."""
-        return max(0, card.value - self.held(card))
+        return max(0, card.value - self.held(card) + card.limit)
 
     def let_time_pass(self, number: str) -> None:
         """All open holds of a number's card are over."""
@@ -128,8 +167,23 @@ class Model:
             if card is not None and entry.card == card.home and entry.ended is None:
                 entry.over = True
 
+    def let_minutes_pass(self, number: str) -> None:
+        """Who enters now is on another visit."""
+        card = self.card(number)
+        if card is not None:
+            card.entered = None
+
+    def let_days_pass(self, number: str) -> None:
+        """Yesterday was the last day of a pass."""
+        card = self.card(number)
+        if card is not None:
+            card.end = YESTERDAY
+
     def settle(self, slip: Slip) -> Outcome:
         """One request, first time or not."""
+        for pass_ in self.issued.values():
+            if pass_.over:
+                pass_.value = min(pass_.value, 0)
         if slip.name in self.tombstones:
             return self._no(Reason.REVERSED_BEFORE_ARRIVAL)
         before = self.entries.get(slip.name)
@@ -139,9 +193,15 @@ class Model:
         entry = Entry(slip, self._no(Reason.NONE), self._card_of(slip))
         card = self.issued.get(entry.card)
         coded = card is not None and card.code is not None
+        end = card.end if card is not None else None
+        if slip.command is Command.TOTALS:
+            entry.unit = slip.unit
+        elif card is not None and card.kind is Kind.VISITS:
+            entry.unit = VISIT
         outcome = self._only_desk(slip) or self._holder(slip) or self._decide(slip)
         coded = coded or (slip.command is Command.CHANGE_ACCESS_CODE and outcome.result == Result.APPROVED)
         entry.outcome = outcome
+        entry.moved_end, entry.end_before = card is not None and card.end != end, end
         self.entries[slip.name] = entry
         of_anybody = slip.command in (Command.BLOCK, Command.UNBLOCK)
         proven = (entry.good and not of_anybody) or not coded or slip.code is not None
@@ -160,7 +220,7 @@ class Model:
 
     def _only_desk(self, slip: Slip) -> Outcome | None:
         desk = slip.name.module == self.desk
-        return self._no(Reason.COMMAND) if slip.command is Command.RESET_TRIES and not desk else None
+        return self._no(Reason.COMMAND) if slip.command in DESKS_OWN and not desk else None
 
     def _holder(self, slip: Slip) -> Outcome | None:
         """Whether the holder has proven to be one."""
@@ -194,6 +254,8 @@ class Model:
                 return self._reprint(slip)
             case Command.CONFIRM | Command.RELEASE:
                 return self._end_hold(slip)
+            case Command.TOTALS:
+                return self._totals(slip)
         card = self.card(slip.card)
         assert card is not None
         barred = self._barred(slip, card)
@@ -207,6 +269,18 @@ class Model:
                 return self._take(slip, card)
             case Command.CASH_OUT:
                 return self._cash_out(card)
+            case Command.VISIT:
+                return self._visit(slip, card)
+            case Command.FREEZE:
+                return self._freeze(slip, card)
+            case Command.LIMIT if slip.limit > LIMIT_MOST:
+                return self._no(Reason.CREDIT_LIMIT)
+            case Command.LIMIT:
+                card.limit = slip.limit
+                return self._yes(slip.limit)
+            case Command.PAYMENT:
+                card.bring(slip.amount)
+                return self._yes(slip.amount)
             case Command.BLOCK:
                 card.blocked = slip.reason
             case Command.UNBLOCK if card.blocked in LOST_OR_STOLEN and not desk:
@@ -231,14 +305,31 @@ class Model:
         if card.status == CLOSED:
             return Reason.CLOSED
         if card.blocked:
-            return None if command in THOUGH_BLOCKED else LOST_OR_STOLEN.get(GivenReason(card.blocked), Reason.BLOCKED)
+            if command not in THOUGH_BLOCKED:
+                return LOST_OR_STOLEN.get(GivenReason(card.blocked), Reason.BLOCKED)
+            return self._of_another_kind(command, card)
         if command is Command.UNBLOCK:
             return Reason.NOT_BLOCKED
         if card.status == ISSUED and command not in THOUGH_NOT_SOLD:
             return Reason.NOT_ACTIVE
-        return Reason.ALREADY_ACTIVE if card.status == ACTIVE and command is Command.ACTIVATE else None
+        if card.status == ACTIVE and card.over and command not in THOUGH_OVER:
+            return self._of_an_ended_pass(command)
+        if card.status == ACTIVE and command is Command.ACTIVATE:
+            return Reason.ALREADY_ACTIVE
+        return self._of_another_kind(command, card)
+
+    def _of_an_ended_pass(self, command: Command) -> Reason:
+        goes_on = (*ENDS_HOLD, Command.REFUND, Command.PAYMENT, Command.LIMIT)
+        return Reason.NOT_PROGRAMME if command in goes_on else Reason.EXPIRED
+
+    def _of_another_kind(self, command: Command, card: Card) -> Reason | None:
+        return None if command in COMMANDS[card.kind] else Reason.NOT_PROGRAMME
 
     def _load(self, slip: Slip, card: Card) -> Outcome:
+        if card.kind is not Kind.GIFT:
+            return self._sell_pass(slip, card) if card.kind is Kind.VISITS else self._hand_out(slip, card)
+        if not slip.amount:
+            return self._no(Reason.AMOUNT_ZERO)
         if slip.amount < LOAD_LEAST:
             return self._no(Reason.BELOW_LIMIT)
         if slip.amount > LOAD_MOST:
@@ -252,9 +343,73 @@ class Model:
         card.bring(slip.amount)
         return self._yes(slip.amount)
 
+    def _sell_pass(self, slip: Slip, card: Card) -> Outcome:
+        if slip.amount not in (0, VISITS):
+            return self._no(Reason.AMOUNT_FIXED)
+        if card.loads >= PASSES_A_DAY:
+            return self._no(Reason.LOADS_PER_DAY)
+        if slip.command is Command.ACTIVATE:
+            card.visits, card.entered, card.frozen = 0, None, False
+        goes_on = card.value and not card.over and card.end is not None
+        card.end = max(card.end or 0, NEW_END) if goes_on else None
+        card.status = ACTIVE
+        card.loads += 1
+        card.bring(VISITS)
+        return self._yes(VISITS)
+
+    def _hand_out(self, slip: Slip, card: Card) -> Outcome:
+        if slip.amount not in (0, LIMIT):
+            return self._no(Reason.AMOUNT_FIXED)
+        card.status, card.limit = ACTIVE, LIMIT
+        return self._yes(LIMIT)
+
+    def _visit(self, slip: Slip, card: Card) -> Outcome:
+        visits = slip.amount or 1
+        if card.frozen:
+            return self._no(Reason.FROZEN)
+        if card.entered is not None:
+            return self._yes(0, reason=Reason.SAME_VISIT)
+        if card.visits + visits > VISITS_A_DAY:
+            return self._no(Reason.VISITS_PER_DAY)
+        if visits > card.value:
+            return self._no(Reason.VISITS_USED)
+        card.end = NEW_END if card.end is None else card.end
+        card.value -= visits
+        card.visits += visits
+        card.entered = slip.name
+        return self._yes(visits)
+
+    def _freeze(self, slip: Slip, card: Card) -> Outcome:
+        if slip.thaw and not card.frozen:
+            return self._no(Reason.FREEZE_DAYS)
+        if card.end is not None:
+            card.end += int(slip.freeze) - int(card.frozen)
+        card.frozen = slip.freeze
+        return self._yes(0)
+
+    def _totals(self, slip: Slip) -> Outcome:
+        assert slip.interval is not None
+        first, last = slip.interval
+
+        def within(name: Name | None) -> bool:
+            return name is not None and name.module == slip.name.module and first <= name.sequence <= last
+
+        counted = [[0, 0] for _ in range(10)]
+        for name, entry in self.entries.items():
+            undid = entry.slip.command is Command.REVERSE
+            counts = not undid or (entry.outcome.reason is Reason.NONE and not within(entry.slip.original))
+            if within(name) and entry.good and entry.unit == slip.unit and counts and not within(entry.undone_by):
+                pair = counted[TOTALS.index(entry.slip.command) if entry.slip.command in TOTALS else 9]
+                pair[0] += 1
+                pair[1] += entry.outcome.approved
+        pairs = tuple((count, total) for count, total in counted)
+        reason = Reason.TOTALS_DIFFER if any(count for count, _ in pairs) else Reason.NONE
+        return Outcome(Result.TOTALS_DIFFER if reason else Result.APPROVED, reason, totals=pairs)
+
     def _take(self, slip: Slip, card: Card) -> Outcome:
         available = self.available(card)
-        if slip.amount > available and not (slip.partial and available):
+        partial = slip.partial and card.kind is Kind.GIFT
+        if slip.amount > available and not (partial and available):
             return self._no(Reason.HELD if slip.amount <= available + self.held(card) else Reason.FUNDS)
         taken = min(slip.amount, available)
         card.value -= taken if slip.command is Command.SALE else 0
@@ -263,6 +418,8 @@ class Model:
     def _cash_out(self, card: Card) -> Outcome:
         if self.held(card):
             return self._no(Reason.OPEN_HOLDS)
+        if card.value < 0 or card.owed:
+            return self._no(Reason.OWES)
         paid, card.value, card.status = card.value, 0, CLOSED
         return self._yes(paid)
 
@@ -275,6 +432,8 @@ class Model:
         fresh = new.status == ISSUED and not new.blocked and slip.new_card not in self.dead
         if not fresh or new.value or new.owed or self.held(new):
             return self._no(Reason.NEW_CARD_IN_USE)
+        if new.kind is not card.kind:
+            return self._no(Reason.PROGRAMME_DIFFERS)
         new.status = CLOSED
         self.numbers[slip.new_card] = card.home
         self.dead.add(slip.card)
@@ -357,18 +516,33 @@ class Model:
             return self._yes(approved, reason=Reason.AGAIN)
         if entry.refunded:
             return self._no(Reason.REFUNDED)
-        return self._undo(entry, approved)
+        outcome = self._undo(entry, approved)
+        if entry.reversed:
+            entry.undone_by = slip.name
+        return outcome
 
-    def _undo(self, entry: Entry, approved: int) -> Outcome:
+    def _undo(self, entry: Entry, approved: int) -> Outcome:  # noqa: PLR0912 - a line for each command
         card = self.issued.get(entry.card)
         match entry.slip.command:
             case _ if card is None:
                 return self._yes(0, reason=Reason.NOTHING_MOVED)
+            case Command.ACTIVATE if card.kind is Kind.CREDIT:
+                if card.status != ACTIVE:
+                    return self._yes(0, reason=Reason.NOTHING_MOVED)
+                if card.value or card.owed or self.held(card):
+                    return self._no(Reason.OWES)
+                card.status, card.limit = ISSUED, 0
+            case Command.PAYMENT:
+                self._take_back(card, approved)
+            case Command.VISIT:
+                self._undo_visit(entry, card, approved)
             case Command.ACTIVATE | Command.RELOAD:
                 self._take_back(card, approved)
                 card.loads -= 1
                 if entry.slip.command is Command.ACTIVATE and card.status == ACTIVE:
-                    card.status = ISSUED
+                    card.status, card.end = ISSUED, None
+                elif entry.moved_end and card.end in (None, max(entry.end_before or 0, NEW_END)):
+                    card.end = entry.end_before
             case Command.SALE | Command.CONFIRM:
                 card.bring(approved)
             case Command.REFUND:
@@ -383,6 +557,16 @@ class Model:
                 return self._yes(0, reason=Reason.NOTHING_MOVED)
         entry.reversed = True
         return self._yes(approved)
+
+    def _undo_visit(self, entry: Entry, card: Card, approved: int) -> None:
+        if not approved:
+            return
+        card.bring(approved)
+        card.visits = max(0, card.visits - approved)
+        last = card.entered == entry.slip.name
+        card.entered = None if last else card.entered
+        if entry.moved_end and entry.end_before is None and last and not card.visits and not card.over:
+            card.end = None
 
     def _take_back(self, card: Card, amount: int) -> None:
         """What is there and free is taken; the rest is owed."""
@@ -420,4 +604,5 @@ def _content(slip: Slip) -> tuple[object, ...]:
     """What makes two requests the same: not the access codes, which are sealed anew each time, nor the flag."""
     return (
         slip.command, slip.card, slip.amount, slip.partial, slip.original, slip.number, slip.new_card, slip.reason,
+        slip.limit, slip.freeze, slip.thaw, slip.unit, slip.interval,
     )  # fmt: skip

@@ -71,11 +71,14 @@ class Books:
         assert not self.query("select unit from trial_balance group by unit having sum(balance) <> 0")
         assert not self.query("select * from unbalanced_accounts")
         assert not self.query("select * from unbalanced_holds")
-        assert not self.query("select card from accounts where kind = 1 and balance - held < floor")
+        assert not self.query(
+            """select card from accounts where kind = 1 and balance - held < floor
+                  and card not in (select card from charges)"""
+        )
         assert not self.query("select card from accounts where kind = 2 and balance > 0")
         assert not self.query(
             """select module, date, sequence from postings p
-                where not exists (select from authorizations a
+                where module > 0 and not exists (select from authorizations a
                                    where (a.module, a.date, a.sequence) = (p.module, p.date, p.sequence)
                                      and a.result in (0, 10) and not a.tombstone and a.card = p.card)"""
         )
@@ -140,7 +143,7 @@ class Shopfront:
     card_ids: dict[str, int] = field(default_factory=dict)
     sequences: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    _fresh: dict[str | None, list[str]] = field(default_factory=dict)
+    _fresh: dict[tuple[str | None, str], list[str]] = field(default_factory=dict)
 
     def line(self, module: int, process: int) -> Line:
         """The module's session with a process; signs on when first asked for, or when it has ended."""
@@ -169,20 +172,20 @@ class Shopfront:
         """A slip under a new name."""
         return Slip(self.name(module), command, **fields)
 
-    def card(self, code: str | None = None) -> str:
+    def card(self, code: str | None = None, programme: str = "gift") -> str:
         """The number of a card that nobody has used, issued and not active."""
-        fresh = self._fresh.setdefault(code, [])
+        fresh = self._fresh.setdefault((code, programme), [])
         if not fresh:
-            fresh += self._issue(code)
+            fresh += self._issue(code, programme)
         return fresh.pop()
 
     def unknown_card(self) -> str:
         """A number that was never issued."""
         return f"{637199 * 10**12 + next(self._numbers):018d}"
 
-    def _issue(self, code: str | None) -> list[str]:
+    def _issue(self, code: str | None, programme: str) -> list[str]:
         numbers = [f"{637112 * 10**12 + next(self._numbers):018d}" for _ in range(CARDS_AHEAD)]
-        work = issue_cards(self.books.connection, self.ring, "gift", [(number, code) for number in numbers])
+        work = issue_cards(self.books.connection, self.ring, programme, [(number, code) for number in numbers])
         self.card_ids |= dict(zip(numbers, self.books.run(work), strict=True))
         return numbers
 

@@ -9,6 +9,7 @@ where the model then stands.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,10 +26,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from shop import CODE, DESK
+from whole.model import ACTIVE, EUR, VISIT
 from whole.shopfront import MODULES
 from whole.witness import Witness
 
 from ledger.names import authorization_number
+from loyalty.programme import Kind
 from protocol.numbers import Command, GivenReason
 
 if TYPE_CHECKING:
@@ -39,12 +42,12 @@ EXAMPLES = int(os.environ.get("AUTHSRV_EXAMPLES", "50"))
 STEPS = 40
 TOGETHER_MAX = 4
 
-CARDS = ("coded", "bare", "other", "unknown")
+CARDS = ("coded", "bare", "other", "pass", "credit", "unknown")
 WRONG_CODE = "9999"
 TILL = st.sampled_from(MODULES)
 CARD = st.sampled_from(("bare", *CARDS, "bare"))  # values that come twice come more often
 CODES = st.sampled_from((CODE, CODE, CODE, None, WRONG_CODE))
-LOADS = st.sampled_from((500, 1000, 1000, 5000, 50_000, 499, 50_001))
+LOADS = st.sampled_from((500, 1000, 1000, 5000, 50_000, 499, 50_001, 10, 0))
 PRICES = st.sampled_from((1, 300, 500, 500, 1000, 6000))
 PROCESS = st.sampled_from((0, 1))
 VIA = st.sampled_from((0, 1, 0, 1, None))  # None: written, and kept back
@@ -66,13 +69,17 @@ class Tills(RuleBasedStateMachine):
         front = self.front
         self.numbers = {
             "coded": front.card(CODE), "bare": front.card(), "other": front.card(), "spare": front.card(),
+            "pass": front.card(programme="visits"), "credit": front.card(programme="credit"),
             "unknown": front.unknown_card(),
         }  # fmt: skip
         issued = {self.numbers[kind]: CODE if kind == "coded" else None for kind in (*CARDS[:-1], "spare")}
-        self.witness = Witness(front, issued, [self.numbers["unknown"]])
+        kinds = {self.numbers["pass"]: Kind.VISITS, self.numbers["credit"]: Kind.CREDIT}
+        self.witness = Witness(front, issued, [self.numbers["unknown"]], kinds)
         self.kept_back: list[Slip] = []
         for card in ("coded", "bare"):
             self.write(0, MODULES[0], Command.ACTIVATE, card=self.numbers[card], amount=5000)
+        for card in ("pass", "credit"):
+            self.write(1, MODULES[0], Command.ACTIVATE, card=self.numbers[card])
 
     # Slips
 
@@ -195,7 +202,7 @@ class Tills(RuleBasedStateMachine):
     def release(self, original: Slip, via: int | None) -> Slip:
         return self.write(via, original.name.module, Command.RELEASE, original=original.name)
 
-    @rule(card=st.sampled_from(("coded", "bare", "other")))
+    @rule(card=st.sampled_from(("coded", "bare", "other", "credit")))
     def let_time_pass(self, card: str) -> None:
         """The time of all open holds of a card is over, and nobody sweeps."""
         number = self.numbers[card]
@@ -213,7 +220,7 @@ class Tills(RuleBasedStateMachine):
         """As a clerk does it; or its time is over before."""
         number, code = self.numbers[card], CODE if card == "coded" else None
         hold = self.write(0, till, Command.HOLD, card=number, amount=1000, code=code)
-        if late and card != "unknown":
+        if late and card not in ("unknown", "pass"):
             self.let_time_pass(card)
         return self.write(via, till, Command.CONFIRM, amount=amount, original=hold.name)
 
@@ -258,6 +265,74 @@ class Tills(RuleBasedStateMachine):
         if slip.name in model.entries and model.entries[slip.name].good:
             self.numbers[card], self.numbers["spare"] = self.numbers["spare"], self.numbers[card]
         return slip
+
+    # Passes and credit
+
+    @rule(
+        target=sales,
+        till=TILL,
+        card=st.sampled_from(("pass", "pass", "pass", *CARDS)),
+        amount=st.integers(0, 3),
+        via=VIA,
+    )
+    def visit(self, till: int, card: str, amount: int, via: int | None) -> Slip:
+        code = CODE if card in ("coded", "unknown") else None
+        return self.write(via, till, Command.VISIT, card=self.numbers[card], amount=amount, code=code)
+
+    @rule()
+    def let_minutes_pass(self) -> None:
+        """Who enters now is on another visit."""
+        number = self.numbers["pass"]
+        self.front.books.query(
+            "update passes set entered_at = entered_at - interval '15 minutes' where card = $1",
+            self.front.card_ids[number],
+        )
+        self.witness.model.let_minutes_pass(number)
+
+    @precondition(lambda self: self.witness.model.issued[self.numbers["pass"]].status == ACTIVE)
+    @rule()
+    def let_days_pass(self) -> None:
+        """Yesterday was the last day of the pass, and nobody sweeps."""
+        card = self.front.card_ids[self.numbers["pass"]]
+        yesterday = self.front.date - dt.timedelta(days=1)
+        self.front.books.query("update cards set valid_until = $2 where id = $1", card, yesterday)
+        self.witness.model.let_days_pass(self.numbers["pass"])
+
+    @rule(target=slips, till=st.sampled_from((DESK, DESK, *MODULES)), thaw=st.booleans(), via=VIA)
+    def freeze(self, till: int, thaw: bool, via: int | None) -> Slip:
+        return self.write(via, till, Command.FREEZE, card=self.numbers["pass"], freeze=not thaw, thaw=thaw)
+
+    @rule(target=sales, till=TILL, amount=PRICES, via=VIA)
+    def buy_on_credit(self, till: int, amount: int, via: int | None) -> Slip:
+        return self.write(via, till, Command.SALE, card=self.numbers["credit"], amount=amount)
+
+    @rule(target=slips, till=TILL, card=st.sampled_from(("credit", "credit", *CARDS)), amount=PRICES, via=VIA)
+    def pay(self, till: int, card: str, amount: int, via: int | None) -> Slip:
+        return self.write(via, till, Command.PAYMENT, card=self.numbers[card], amount=amount)
+
+    @rule(
+        target=slips,
+        till=st.sampled_from((DESK, DESK, *MODULES)),
+        card=st.sampled_from(("credit", "credit", *CARDS)),
+        limit=st.sampled_from((0, 600, 20_000, 200_001)),
+        via=VIA,
+    )
+    def set_limit(self, till: int, card: str, limit: int, via: int | None) -> Slip:
+        return self.write(via, till, Command.LIMIT, card=self.numbers[card], limit=limit)
+
+    # Totals
+
+    @rule(
+        target=slips,
+        first=any_slip,
+        names=st.sampled_from((0, 5, 20, 1000)),
+        unit=st.sampled_from((EUR, EUR, VISIT)),
+        via=VIA,
+    )
+    def count(self, first: Slip, names: int, unit: int, via: int | None) -> Slip:
+        """What a till has moved since one of its requests."""
+        interval = (first.name.sequence, first.name.sequence + names)
+        return self.write(via, first.name.module, Command.TOTALS, unit=unit, interval=interval)
 
     # Sending
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protocol import access_code
-from protocol.messages import OriginalName, Request, Response
+from protocol.messages import Freeze, OriginalName, Request, Response, Totals
 from protocol.module import ModuleConnection, ResponseReceived, SessionClosed, Welcomed
-from protocol.numbers import Command, Flag, GivenReason
+from protocol.numbers import OWN, Command, Flag, GivenReason
 
 if TYPE_CHECKING:
     from protocol.signon import ModuleIdentity
@@ -55,6 +55,11 @@ class Slip:
     new_card: str = ""
     new_code: str | None = None
     reason: GivenReason = GivenReason.NONE
+    limit: int = 0
+    freeze: bool = False  # for today
+    thaw: bool = False
+    unit: int = OWN
+    interval: tuple[int, int] | None = None  # of sequences: first and last
     repeat: bool = False  # as flagged; whether it is one is for the ledger to say
 
     def __repr__(self) -> str:
@@ -65,6 +70,9 @@ class Slip:
         said += ["or part"] if self.partial else []
         said += [f"of {self.original}"] if self.original or self.number else []
         said += [f"by number {self.number}"] if self.number else []
+        said += ["freeze"] if self.freeze else ["thaw"] if self.thaw else []
+        said += [f"limit {self.limit}"] if self.command is Command.LIMIT else []
+        said += [f"of {self.interval} in {self.unit}"] if self.interval else []
         said += ["flagged as repeat"] if self.repeat else []
         return f"<{' '.join(said)}>"
 
@@ -79,12 +87,21 @@ class Slip:
         original: OriginalName | str | None = self.number or None
         if self.original is not None and not self.number:
             original = OriginalName(date, self.original.sequence)
+        freeze = Freeze(date, date if self.freeze else None) if self.freeze or self.thaw else None
+        totals = None
+        if self.interval is not None:
+            first, last = self.interval
+            totals = Totals(OriginalName(date, first), OriginalName(date, last), ((0, 0),) * 10)
         flags = {Flag.PARTIAL: self.partial, Flag.ACCESS_CODE: block is not None, Flag.REPEAT: self.repeat}
         return Request(
             command=self.command,
             flags=Flag(sum(flag for flag, is_set in flags.items() if is_set)),
             amount=self.amount,
             reason=self.reason,
+            limit=self.limit,
+            freeze=freeze,
+            unit=self.unit,
+            totals=totals,
             new_card=self.new_card,
             new_access_code_block=new_block,
             sequence=self.name.sequence,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from shop import DESK
 from whole.model import Card, Model, Outcome
 
+from loyalty.programme import Kind
 from protocol.messages import Response
 from protocol.numbers import Reason, Result
 
@@ -25,19 +26,25 @@ if TYPE_CHECKING:
 Standing = dict[str, tuple[int, ...]]
 
 COUNT = """
-select (select count(*) from authorizations), (select count(*) from postings), (select count(*) from undos)
+select (select count(*) from authorizations), (select count(*) from postings where module > 0),
+       (select count(*) from undos)
 """
 STANDING = """
-select coalesce(sum(a.balance) filter (where a.kind = 1), 0)::int,
+select coalesce(sum(a.balance) filter (
+         where a.kind = 1 and not (a.unit = 32769 and coalesce(c.valid_until < i.today, false))), 0)::int,
        coalesce(sum(a.balance) filter (where a.kind = 2), 0)::int,
        coalesce(max(c.status), 0)::int, coalesce(max(c.loads_today), 0)::int, coalesce(max(t.failures), 0)::int,
        coalesce(max(c.blocked), 0)::int,
        coalesce((select sum(h.amount) from holds h
-                  where h.card = max(c.id) and h.ended is null and h.expires_at > clock_timestamp()), 0)::int
-  from unnest($1::bigint[], $2::bytea[]) with ordinality n(card, token, place)
+                  where h.card = max(c.id) and h.ended is null and h.expires_at > clock_timestamp()), 0)::int,
+       coalesce(-max(a.floor), 0)::int, coalesce(max(p.entries_today), 0)::int,
+       coalesce(max((p.frozen_until >= i.today)::int), 0)
+  from (select (clock_timestamp() at time zone zone)::date as today from issuer) i,
+       unnest($1::bigint[], $2::bytea[]) with ordinality n(card, token, place)
   left join cards c on c.id = n.card
   left join accounts a on a.card = n.card
   left join tries t on t.token = n.token
+  left join passes p on p.card = n.card
  group by place order by place
 """
 
@@ -47,22 +54,27 @@ def read(answer: bytes) -> Outcome:
     said = Response.decode(answer)
     result = Result(said.result)
     told = (said.approved, said.balance, said.available)
-    return Outcome(result, Reason(said.reason), *told, recorded=result is not Result.DUPLICATE)
+    return Outcome(result, Reason(said.reason), *told, recorded=result is not Result.DUPLICATE, totals=said.totals)
 
 
 @dataclass
 class Witness:
-    """What has come so far; `cards` are issued ones with their codes, `unknown` numbers that are not."""
+    """What has come so far; `cards` are issued ones with their codes, `unknown` numbers that are not.
+
+    A card that `kinds` does not name is a gift card.
+    """
 
     front: Shopfront
     cards: Mapping[str, str | None]
     unknown: Sequence[str] = ()
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
     model: Model = field(init=False)
     answers: dict[Slip, bytes] = field(default_factory=dict)
     numbers: dict[Name, str] = field(default_factory=dict)  # of authorizations, as answers told them
 
     def __post_init__(self) -> None:
-        self.model = Model({number: Card(number, code) for number, code in self.cards.items()}, DESK)
+        kinds = {number: self.kinds.get(number, Kind.GIFT) for number in self.cards}
+        self.model = Model({number: Card(number, code, kinds[number]) for number, code in self.cards.items()}, DESK)
         self._rows = self._count_rows()
 
     def send(self, *shots: tuple[Slip, int]) -> list[Outcome]:
@@ -103,16 +115,17 @@ class Witness:
         )
 
     # Where everything stands, by card: value, owed, status, loads today, wrong codes in a row of its first number,
-    # why it is blocked, what is held
+    # why it is blocked, what is held, its limit, visits today, whether it is frozen
 
     def _standing(self, model: Model) -> Standing:
         known = {
             number: (
-                card.value, card.owed, card.status, card.loads, model.tries[number], card.blocked, model.held(card),
+                0 if card.over else card.value, card.owed, card.status, card.loads, model.tries[number], card.blocked,
+                model.held(card), card.limit, card.visits, int(card.frozen),
             )
             for number, card in model.issued.items()
         }  # fmt: skip
-        return known | {number: (0, 0, 0, 0, model.tries[number], 0, 0) for number in self.unknown}
+        return known | {number: (0, 0, 0, 0, model.tries[number], 0, 0, 0, 0, 0) for number in self.unknown}
 
     def _ledger(self) -> Standing:
         numbers = [*self.cards, *self.unknown]
