@@ -1,6 +1,6 @@
 """What a till or hardware module does: as a library here, as a program in `python -m terminal`."""
 
-from terminal.answer import Answer, NoAnswerError, TooManyOpenError, UnsettledError
+from terminal.answer import Answer, NoAnswerError, OpenNamesError, TooManyOpenError, UnsettledError
 from terminal.settings import Settings
 from terminal.shell.client import Link, Module, connect, open_link, open_link_over
 from terminal.shell.sequence import Sequence
@@ -10,6 +10,7 @@ __all__ = [
     "Link",
     "Module",
     "NoAnswerError",
+    "OpenNamesError",
     "Sequence",
     "Settings",
     "TooManyOpenError",

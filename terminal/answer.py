@@ -32,6 +32,7 @@ class Answer:
     still_due_minor: int
     balance_minor: int
     available_minor: int
+    visits_left: int
     valid_until: dt.date | None
     last_sequence: int
     pages_total: int
@@ -82,6 +83,7 @@ class Answer:
             still_due_minor=response.still_due,
             balance_minor=response.balance,
             available_minor=response.available,
+            visits_left=response.visits_left,
             valid_until=response.valid_until,
             last_sequence=response.last_sequence,
             pages_total=response.pages,
@@ -109,6 +111,10 @@ class NoAnswerError(Exception):
         else:
             fate = "got no answer and was reversed" if reversal.approved else "got no answer; its reversal was declined"
         super().__init__(f"{called} {fate}")
+
+
+class OpenNamesError(Exception):
+    """Requests have no recorded answer yet, so that what was moved cannot be counted; nothing was sent."""
 
 
 class TooManyOpenError(Exception):

@@ -9,13 +9,15 @@
     card = 1
     amount = "50.00"
     expect = "00"       # the result, or "reversed": no answer came, and the automatic reversal was approved
-    balance = "50.00"   # what the answer must say, if given
+    balance = "50.00"   # what the answer must say, if given; of a pass `visits = 9`
     as = "present"      # a later step calls this one so, with `of`
 
 More of a step: `code = true` sends the card's code, `code = "wrong"` a wrong one; `partial = true` takes a part;
 `deadline_s` is the till's patience; `cut = true` pulls the cable as soon as the request has left; `hold_back = true`
 writes the request and does not send it, `do = "send"` sends it later; steps that follow each other with the same
-`together` are played at the same time.
+`together` are played at the same time. `limit = "50.00"` and `days = 7` are what a desk sets; `persons = 5` enter on
+one pass; a pass is sold, and a credit card handed out, without an amount. `do = "totals"` compares what the till has
+moved in one `unit` ("money" or "visits") since the day began.
 """
 
 import tomllib
@@ -25,6 +27,7 @@ from typing import Any, Final
 
 REVERSED: Final = "reversed"
 HELD_BACK: Final = "held back"
+UNITS: Final = ("money", "visits")
 
 
 class DayError(Exception):
@@ -39,6 +42,18 @@ class Deed(Enum):
     ACTIVATE = "activate"
     RELOAD = "reload"
     SALE = "sale"
+    HOLD = "hold"
+    CONFIRM = "confirm"
+    RELEASE = "release"
+    PAYMENT = "payment"
+    VISIT = "visit"
+    CASH_OUT = "cash-out"
+    BLOCK = "block"
+    UNBLOCK = "unblock"
+    FREEZE = "freeze"
+    THAW = "thaw"
+    LIMIT = "limit"
+    TOTALS = "totals"
     REFUND = "refund"
     REVERSE = "reverse"
     REPRINT = "reprint"
@@ -48,17 +63,27 @@ class Deed(Enum):
     @property
     def of_a_card(self) -> bool:
         """Whether a card is shown."""
-        return self in (Deed.BALANCE, Deed.ACTIVATE, Deed.RELOAD, Deed.SALE)
+        return self not in (Deed.ECHO, Deed.TOTALS, *_OF_AN_ORIGINAL)
 
     @property
     def of_an_original(self) -> bool:
         """Whether it is about an earlier step."""
-        return self in (Deed.REFUND, Deed.REVERSE, Deed.REPRINT, Deed.REPEAT, Deed.SEND)
+        return self in _OF_AN_ORIGINAL
 
     @property
     def of_an_amount(self) -> bool:
-        """Whether an amount is entered."""
-        return self in (Deed.ACTIVATE, Deed.RELOAD, Deed.SALE, Deed.REFUND, Deed.REVERSE)
+        """Whether an amount has to be entered."""
+        return self in (Deed.SALE, Deed.HOLD, Deed.CONFIRM, Deed.PAYMENT, Deed.REFUND)
+
+    @property
+    def may_have_an_amount(self) -> bool:
+        """Whether one can be entered: of a pass and of a credit card nothing is."""
+        return self.of_an_amount or self in (Deed.ACTIVATE, Deed.RELOAD, Deed.REVERSE)
+
+
+_OF_AN_ORIGINAL: Final = frozenset(
+    (Deed.REFUND, Deed.REVERSE, Deed.REPRINT, Deed.REPEAT, Deed.SEND, Deed.CONFIRM, Deed.RELEASE)
+)
 
 
 class Code(Enum):
@@ -89,6 +114,11 @@ class Step:
     hold_back: bool = False
     expect: str = "00"
     balance: str | None = None
+    visits: int | None = None
+    limit: str = ""
+    days: int = 0
+    persons: int = 0
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +146,11 @@ _KINDS: Final[dict[str, type | tuple[type, ...]]] = {
     "hold_back": bool,
     "expect": str,
     "balance": str,
+    "visits": int,
+    "limit": str,
+    "days": int,
+    "persons": int,
+    "unit": str,
 }
 
 
@@ -153,8 +188,12 @@ def _step(place: int, raw: dict[str, Any], before: list[Step]) -> Step:
     deed = step.deed
     if deed.of_a_card != bool(step.card):
         raise ValueError(f"{deed.value} {'needs a card' if deed.of_a_card else 'has no card'}")
-    if deed.of_an_amount != bool(step.amount):
+    if not (deed.of_an_amount <= bool(step.amount) <= deed.may_have_an_amount):
         raise ValueError(f"{deed.value} {'needs an amount' if deed.of_an_amount else 'has no amount'}")
+    if (deed is Deed.LIMIT) != bool(step.limit) or (deed is Deed.FREEZE) != bool(step.days):
+        raise ValueError("limit and freeze say how much and how long, with `limit` and `days`, and nothing else does")
+    if (deed is Deed.TOTALS) != (step.unit in UNITS):
+        raise ValueError(f"totals are of one `unit`, {' or '.join(UNITS)}, and nothing else is")
     if deed.of_an_original and step.original not in {each.name for each in before if each.name}:
         raise ValueError(f"{deed.value} needs `of`, the `as` of an earlier step")
     if step.hold_back and not (deed.of_a_card and step.name):
@@ -173,11 +212,13 @@ def groups(day: Day) -> tuple[tuple[Step, ...], ...]:
     return tuple(tuple(group) for group in grouped)
 
 
-def differences(step: Step, outcome: str, balance: str | None) -> tuple[str, ...]:
-    """Where a step came out other than its script says: `outcome` as in `expect`, `balance` as the answer told it."""
+def differences(step: Step, outcome: str, balance: str | None, visits: int | None = None) -> tuple[str, ...]:
+    """Where a step came out other than its script says: `outcome` as in `expect`, the rest as the answer told it."""
     found = []
     if outcome != step.expect:
         found.append(f"{step.expect} was expected, {outcome} came")
     if step.balance is not None and balance != step.balance:
         found.append(f"a balance of {step.balance} was expected, {balance or 'none'} came")
+    if step.visits is not None and visits != step.visits:
+        found.append(f"{step.visits} visits left were expected, {visits} came")
     return tuple(found)

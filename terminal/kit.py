@@ -32,6 +32,7 @@ class Kit:
 
     host: str
     port: int
+    currency: int
     exponent: int
     modules: tuple[ModuleIdentity, ...]
     cards: tuple[KitCard, ...]
@@ -44,6 +45,7 @@ class Kit:
             return cls(
                 str(raw["host"]),
                 int(raw["port"]),
+                int(raw["currency"]),
                 int(raw["exponent"]),
                 tuple(ModuleIdentity.from_json(each) for each in raw["modules"]),
                 tuple(KitCard(str(each["number"]), each["access_code"]) for each in raw["cards"]),

@@ -234,6 +234,7 @@ def answer(request: Request, **fields: object) -> bytes:
         sequence=request.sequence,
         date=date_number(request.date),
         module=request.module,
+        unit=978,
         **fields,  # type: ignore[arg-type]
     ).encode()
 

@@ -7,12 +7,14 @@ and one that holds another issuer is refused.
 """
 
 import asyncio
+import json
 import os
 import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +26,7 @@ import trio
 from authsrv.card_number import card_number, serials
 from authsrv.shell.enrolment import (
     EnrolmentError,
+    ModuleTraits,
     add_branch,
     add_programme,
     create_issuer,
@@ -40,16 +43,24 @@ from authsrv.shell.settings import Address, Settings
 from ledger.shell.database import open_database
 from ledger.shell.door import Connection
 from ledger.shell.migrate import migrate
-from loyalty.source import parse_programme
+from loyalty.programme import Kind, Programme
+from loyalty.source import parse_programme, programme_document
 
 SCHEMA: Final = "demo"
 ISSUER: Final = "Demo Coffee"
 NUMBER: Final = 999
 BRANCHES: Final = ((1, "Old Town"), (2, "Harbour"))
 TILLS: Final = 4
-CARDS: Final = 8
+PROGRAMMES: Final = ("gift", "visits", "credit")
+SWIMMING: Final = "swimming"  # a pass of which each entry is a visit
+CARDS: Final = (
+    *(("gift", place % 2 == 0) for place in range(8)),
+    ("visits", False),
+    (SWIMMING, False),
+    ("credit", True),
+)
+"""The programme of each card in the kit, and whether it has an access code."""
 PREFIX: Final = "637112"
-PROGRAMME: Final = "gift.toml"
 KEY_BYTES: Final = 32
 
 
@@ -90,7 +101,7 @@ async def demo(settings: Settings, *, once: bool) -> int:
                 kit_file.unlink(missing_ok=True)
                 await _as_owner(database.owner_dsn, lambda connection: _furnish(connection, kek, address, kit_file))
                 _say(f"Switch:   listening on {address}")
-                _say(f"Kit:      {kit_file} (keys of {TILLS} tills, {CARDS} cards with their access codes)\n")
+                _say(f"Kit:      {kit_file} (keys of {TILLS} tills and a desk, {len(CARDS)} cards with their codes)\n")
                 result = await _play(kit_file, stop)
                 if not once and not stop.is_set():
                     _say(_BY_HAND.format(kit=kit_file, place="--database DSN" if dsn else f"--data-dir {folder}"))
@@ -134,20 +145,43 @@ async def _as_owner(dsn: str, work: Callable[[Connection], Awaitable[None]]) -> 
 
 
 async def _found(connection: Connection, kek: bytes) -> None:
-    """Make the demo's issuer with its keys, branches and programme, where an earlier demo has not."""
+    """Make the demo's issuer with its keys and branches, where an earlier demo has not, and its programmes."""
     name = await connection.fetchval("select name from issuer")
     if name is not None and name != ISSUER:
         raise EnrolmentError(
             f"the schema {SCHEMA} holds the issuer {name}, which is not the demo's; give the demo a place of its own"
         )
-    if name is not None:
-        return
-    await create_issuer(connection, NUMBER, ISSUER, zone="Europe/Riga", code="EUR", group=NUMBER)
-    await init_keys(connection, kek, secrets.token_bytes)
-    for number, branch in BRANCHES:
-        await add_branch(connection, number, branch)
-    text = files("loyalty").joinpath("programmes", PROGRAMME).read_text("utf-8")
-    await add_programme(connection, parse_programme(text, PROGRAMME))
+    if name is None:
+        await create_issuer(connection, NUMBER, ISSUER, zone="Europe/Riga", code="EUR", group=NUMBER)
+        await init_keys(connection, kek, secrets.token_bytes)
+        for number, branch in BRANCHES:
+            await add_branch(connection, number, branch)
+    for programme in _programmes():
+        await _keep_up(connection, programme)
+
+
+def _programmes() -> Iterator[Programme]:
+    for kind in PROGRAMMES:
+        file = files("loyalty").joinpath("programmes", f"{kind}.toml")
+        programme = parse_programme(file.read_text("utf-8"), file.name)
+        yield programme
+        if programme.kind is Kind.VISITS:
+            yield replace(programme, name=SWIMMING, title="10 swims", same_visit_minutes=0, visits_per_day=None)
+
+
+async def _keep_up(connection: Connection, programme: Programme) -> None:
+    """Load a programme, or from today on what has changed of it since an earlier demo."""
+    loaded = await connection.fetchrow(
+        """select p.version, p.effective_from, p.document::text, (clock_timestamp() at time zone i.zone)::date as today
+             from switch_programmes p, issuer i where p.name = $1 order by p.version desc limit 1""",
+        programme.name,
+    )
+    if loaded is not None:
+        programme = replace(programme, version=loaded["version"], effective_from=loaded["effective_from"])
+        if json.loads(loaded["document"]) == programme_document(programme):
+            return
+        programme = replace(programme, version=loaded["version"] + 1, effective_from=loaded["today"])
+    await add_programme(connection, programme)
 
 
 async def _furnish(connection: Connection, kek: bytes, address: Address, kit_file: Path) -> None:
@@ -156,12 +190,17 @@ async def _furnish(connection: Connection, kek: bytes, address: Address, kit_fil
     last = await connection.fetchval("select coalesce(max(number), 1000) from modules")
     modules = [(last + 1 + place, BRANCHES[place % len(BRANCHES)][0], f"Till {place + 1}") for place in range(TILLS)]
     identities = await enroll_modules(connection, kek, modules, random=secrets.token_bytes)
-    cards = [_new_card(coded=place % 2 == 0) for place in range(CARDS)]
-    await issue_cards(connection, await load_ring(connection, kek), "gift", cards)
-    branches = [branch for _, branch, _ in modules]
+    desk = [(last + 1 + TILLS, BRANCHES[0][0], "Desk")]
+    traits = ModuleTraits(desk=True)
+    identities += await enroll_modules(connection, kek, desk, traits=traits, random=secrets.token_bytes)
+    cards = [(programme, _new_card(coded=coded)) for programme, coded in CARDS]
+    ring = await load_ring(connection, kek)
+    for programme, card in cards:
+        await issue_cards(connection, ring, programme, [card])
+    branches = [branch for _, branch, _ in (*modules, *desk)]
     with new_kit(kit_file) as kit:
         kit.begin(address, issuer["currency"], issuer["exponent"], list(zip(identities, branches, strict=True)))
-        kit.cards(KitCard(number, code, "gift") for number, code in cards)
+        kit.cards(KitCard(number, code, programme) for programme, (number, code) in cards)
         kit.end()
 
 

@@ -4,6 +4,7 @@ It knows only a kit file. Exit codes: 0 approved or played as expected, 1 declin
 what was asked for, 3 no answer.
 """
 
+import datetime as dt
 import json
 import os
 import ssl
@@ -17,6 +18,7 @@ from typing import Annotated, Final, TypeVar
 import trio
 import typer
 
+from protocol.numbers import GivenReason
 from terminal.answer import Answer, NoAnswerError, UnsettledError
 from terminal.day import DayError, read_day
 from terminal.kit import Kit, KitCard, KitError
@@ -29,6 +31,7 @@ from terminal.shell.sequence import Sequence, SequenceError
 from terminal.shell.trunk import dialling
 
 T = TypeVar("T")
+DAY: Final = "shop.toml"
 DECLINED: Final = 1
 MISTAKE: Final = 2
 NO_ANSWER: Final = 3
@@ -80,6 +83,7 @@ class Setup:
         return context
 
 
+_REASONS: Final = {reason.name.lower().replace("_", "-"): reason for reason in GivenReason if reason}
 Card = Annotated[str, typer.Option("--card", help="the card's number, or its place in the kit, counted from 1")]
 Code = Annotated[
     str | None, typer.Option("--code", help="the access code; `-` reads it from the input; the kit's own if left out")
@@ -87,6 +91,7 @@ Code = Annotated[
 Amount = Annotated[str, typer.Argument(help="the amount, such as 12.50")]
 Number = Annotated[str, typer.Argument(help="the original's authorization number, 12 digits")]
 Cashier = Annotated[int, typer.Option("--cashier", help="the person at the till, as a number")]
+Why = Annotated[str, typer.Option("--reason", help="one of: " + ", ".join(sorted(_REASONS)))]
 Json = Annotated[bool, typer.Option("--json", help="print the answer as one JSON object instead of the receipt")]
 Context = typer.Context
 
@@ -183,6 +188,187 @@ def sale(
 
 
 @app.command()
+def hold(
+    context: Context,
+    amount: Amount,
+    card: Card,
+    code: Code = None,
+    partial: Annotated[bool, typer.Option("--partial", help="hold what is there if that is less")] = False,
+    cashier: Cashier = 0,
+    as_json: Json = False,
+) -> None:
+    """Reserve an amount of a card, to be confirmed or released.
+
+    Example: authsrv-terminal --kit kit.json hold 12.50 --card 1
+    """
+    _run(
+        context,
+        as_json,
+        lambda module, kit: module.hold(
+            kit.card(card).number,
+            _minor(amount, kit),
+            access_code=_code(kit.card(card), code),
+            partial=partial,
+            cashier=cashier,
+        ),
+    )
+
+
+@app.command()
+def confirm(context: Context, number: Number, amount: Amount, cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Take what was held, or less of it; the rest is free again.
+
+    Example: authsrv-terminal --kit kit.json confirm 323000000017 12.50
+    """
+    _run(context, as_json, lambda module, kit: module.confirm(_number(number), _minor(amount, kit), cashier=cashier))
+
+
+@app.command()
+def release(context: Context, number: Number, cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Give a hold up.
+
+    Example: authsrv-terminal --kit kit.json release 323000000017
+    """
+    _run(context, as_json, lambda module, _: module.release(_number(number), cashier=cashier))
+
+
+@app.command()
+def visit(
+    context: Context,
+    card: Card,
+    persons: Annotated[int, typer.Option("--persons", min=1, help="how many enter on this pass")] = 1,
+    code: Code = None,
+    cashier: Cashier = 0,
+    as_json: Json = False,
+) -> None:
+    """Let somebody in on a pass.
+
+    Example: authsrv-terminal --kit kit.json visit --card 9
+    """
+    _run(
+        context,
+        as_json,
+        lambda module, kit: module.visit(
+            kit.card(card).number, persons, access_code=_code(kit.card(card), code), cashier=cashier
+        ),
+    )
+
+
+@app.command()
+def payment(context: Context, amount: Amount, card: Card, cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Take money for what a local credit card owes.
+
+    Example: authsrv-terminal --kit kit.json payment 50.00 --card 11
+    """
+    _run(
+        context,
+        as_json,
+        lambda module, kit: module.payment(kit.card(card).number, _minor(amount, kit), cashier=cashier),
+    )
+
+
+@app.command(name="cash-out")
+def cash_out(context: Context, card: Card, code: Code = None, cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Pay the whole balance out and close the card.
+
+    Example: authsrv-terminal --kit kit.json cash-out --card 1
+    """
+    _run(
+        context,
+        as_json,
+        lambda module, kit: module.cash_out(
+            kit.card(card).number, access_code=_code(kit.card(card), code), cashier=cashier
+        ),
+    )
+
+
+@app.command()
+def block(context: Context, card: Card, reason: Why, cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Have a card refused from now on.
+
+    Example: authsrv-terminal --kit kit.json block --card 1 --reason lost
+    """
+    _run(
+        context,
+        as_json,
+        lambda module, kit: module.block(kit.card(card).number, _reason(reason), cashier=cashier),
+    )
+
+
+@app.command()
+def unblock(context: Context, card: Card, reason: Why, cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Have a blocked card served again; a lost or stolen one at a desk only.
+
+    Example: authsrv-terminal --kit kit.json --till 5 unblock --card 1 --reason found
+    """
+    _run(
+        context,
+        as_json,
+        lambda module, kit: module.unblock(kit.card(card).number, _reason(reason), cashier=cashier),
+    )
+
+
+@app.command()
+def replace(
+    context: Context,
+    card: Card,
+    new_card: Annotated[str, typer.Option("--new-card", help="the number of a new card, or its place in the kit")],
+    code: Code = None,
+    cashier: Cashier = 0,
+    as_json: Json = False,
+) -> None:
+    """Let the number of a new card take the place of a card's, with all that is on it.
+
+    Example: authsrv-terminal --kit kit.json replace --card 1 --new-card 8
+    """
+    _run(
+        context,
+        as_json,
+        lambda module, kit: module.replace(
+            kit.card(card).number,
+            kit.card(new_card).number,
+            access_code=_code(kit.card(card), code),
+            cashier=cashier,
+        ),
+    )
+
+
+@app.command()
+def freeze(
+    context: Context,
+    card: Card,
+    first: Annotated[dt.datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="the first day")],
+    last: Annotated[
+        dt.datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="the last; left out: it goes on again")
+    ] = None,
+    cashier: Cashier = 0,
+    as_json: Json = False,
+) -> None:
+    """Let a pass stand still for some days, or go on again; at a desk only.
+
+    Example: authsrv-terminal --kit kit.json --till 5 freeze --card 9 --from 2026-07-01 --to 2026-07-14
+    """
+    _run(
+        context,
+        as_json,
+        lambda module, kit: module.freeze(
+            kit.card(card).number, first.date(), last.date() if last else None, cashier=cashier
+        ),
+    )
+
+
+@app.command()
+def limit(context: Context, amount: Amount, card: Card, cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Set how much a local credit card may owe; at a desk only.
+
+    Example: authsrv-terminal --kit kit.json --till 5 limit 500.00 --card 11
+    """
+    _run(
+        context, as_json, lambda module, kit: module.limit(kit.card(card).number, _minor(amount, kit), cashier=cashier)
+    )
+
+
+@app.command()
 def refund(context: Context, number: Number, amount: Amount, cashier: Cashier = 0, as_json: Json = False) -> None:
     """Give back an amount of an earlier sale.
 
@@ -213,20 +399,20 @@ def reprint(context: Context, number: Number, cashier: Cashier = 0, as_json: Jso
 def play(
     context: Context,
     kit: Annotated[Path | None, typer.Option(help="the kit file")] = None,
-    day: Annotated[Path | None, typer.Option(help="the script; a day with gift cards if left out")] = None,
+    day: Annotated[Path | None, typer.Option(help="the script; a day with cards of all kinds if left out")] = None,
     end_with_input: Annotated[
         bool, typer.Option("--end-with-input", help="end when the standard input ends, with whoever holds it")
     ] = False,
 ) -> None:
     """Play a day at the tills and print each receipt as it comes; 0 if all went as its script says.
 
-    Example: authsrv-terminal play --kit kit.json --day terminal/days/gift.toml
+    Example: authsrv-terminal play --kit kit.json --day terminal/days/shop.toml
     """
     of: Setup = context.obj
 
     async def run() -> bool:
         try:
-            text = day.read_text("utf-8") if day else files("terminal").joinpath("days", "gift.toml").read_text("utf-8")
+            text = day.read_text("utf-8") if day else files("terminal").joinpath("days", DAY).read_text("utf-8")
         except OSError as error:
             raise DayError(f"the script {day} cannot be read: {error.strerror}") from None
         script, cards = read_day(text), of.read_kit(kit)
@@ -307,6 +493,7 @@ def _shape(answer: Answer, exponent: int) -> dict[str, object]:
         "still_due": written(answer.still_due_minor, exponent),
         "balance": written(answer.balance_minor, exponent),
         "available": written(answer.available_minor, exponent),
+        "visits_left": answer.visits_left,
         "receipt": list(answer.lines),
     }
 
@@ -315,6 +502,12 @@ def _number(text: str) -> str:
     if not (len(text) == AUTHORIZATION_DIGITS and text.isascii() and text.isdigit()):
         raise ValueError(f"{text!r} is not an authorization number; write its {AUTHORIZATION_DIGITS} digits")
     return text
+
+
+def _reason(name: str) -> GivenReason:
+    if name not in _REASONS:
+        raise ValueError(f"{name!r} is no reason; give one of: {', '.join(sorted(_REASONS))}")
+    return _REASONS[name]
 
 
 def _minor(amount: str, kit: Kit) -> int:

@@ -22,16 +22,17 @@ from typing import Any, Final, TypedDict, Unpack
 import trio
 
 from protocol import access_code as pin
-from protocol.messages import OriginalName, Request, RequestName
+from protocol.messages import Freeze, OriginalName, Request, RequestName
 from protocol.module import SessionOverError
 from protocol.numbers import Command, Flag, GivenReason
 from protocol.signon import ModuleIdentity
-from terminal.answer import Answer, NoAnswerError, TooManyOpenError, UnsettledError
+from terminal.answer import Answer, NoAnswerError, OpenNamesError, TooManyOpenError, UnsettledError
 from terminal.dialogue import BACK_OFF_MAX_S, FATES, Dialogue, Fate, Happening, Phase
 from terminal.settings import Settings
 from terminal.shell.sequence import Names, Sequence, SequenceError
 from terminal.shell.sign_on import SignOn
 from terminal.shell.trunk import Dial, Line, Reply, Trunk, dialling, open_trunk
+from terminal.tally import Tally
 
 JITTER: Final = randomness.SystemRandom().random
 Original = Answer | Request | RequestName | OriginalName | str
@@ -83,6 +84,7 @@ class Module:
         self._jitter = jitter
         self._names = Names(identity.module, sequence, clock)
         self._signed_on = SignOn(trunk, identity, self._names, settings, jitter)
+        self._tally = Tally()
         self._calls = 0
         self._open: deque[_Pursuit] = deque()
         self._added = trio.Event()
@@ -127,6 +129,87 @@ class Module:
             Command.SALE, card=card, amount=amount_minor, access_code=access_code, flags=flags, **origin
         )
 
+    async def hold(
+        self,
+        card: str,
+        amount_minor: int,
+        *,
+        access_code: str | None = None,
+        partial: bool = False,
+        **origin: Unpack[Origin],
+    ) -> Answer:
+        """Reserve an amount of a card, to be confirmed or released; with `partial`, what is there if that is less."""
+        flags = Flag.PARTIAL if partial else Flag(0)
+        return await self._call(
+            Command.HOLD, card=card, amount=amount_minor, access_code=access_code, flags=flags, **origin
+        )
+
+    async def confirm(self, original: Original, amount_minor: int, **origin: Unpack[Origin]) -> Answer:
+        """Take what was held, or less of it; the rest is free again."""
+        return await self._call(Command.CONFIRM, original=_original(original), amount=amount_minor, **origin)
+
+    async def release(self, original: Original, **origin: Unpack[Origin]) -> Answer:
+        """Give a hold up."""
+        return await self._call(Command.RELEASE, original=_original(original), **origin)
+
+    async def payment(self, card: str, amount_minor: int, **origin: Unpack[Origin]) -> Answer:
+        """Take money for what a local credit card owes."""
+        return await self._call(Command.PAYMENT, card=card, amount=amount_minor, **origin)
+
+    async def visit(
+        self, card: str, visits: int = 1, *, access_code: str | None = None, **origin: Unpack[Origin]
+    ) -> Answer:
+        """Let somebody in on a pass, or several at once."""
+        return await self._call(Command.VISIT, card=card, amount=visits, access_code=access_code, **origin)
+
+    async def cash_out(self, card: str, *, access_code: str | None = None, **origin: Unpack[Origin]) -> Answer:
+        """Pay the whole balance out and close the card."""
+        return await self._call(Command.CASH_OUT, card=card, access_code=access_code, **origin)
+
+    async def block(self, card: str, reason: GivenReason, **origin: Unpack[Origin]) -> Answer:
+        """Have a card refused from now on."""
+        return await self._call(Command.BLOCK, card=card, reason=reason, **origin)
+
+    async def unblock(self, card: str, reason: GivenReason, **origin: Unpack[Origin]) -> Answer:
+        """Have a blocked card served again."""
+        return await self._call(Command.UNBLOCK, card=card, reason=reason, **origin)
+
+    async def replace(
+        self, card: str, new_card: str, *, access_code: str | None = None, **origin: Unpack[Origin]
+    ) -> Answer:
+        """Let the number of a new card take the place of a card's."""
+        return await self._call(Command.REPLACE, card=card, new_card=new_card, access_code=access_code, **origin)
+
+    async def freeze(self, card: str, first: dt.date, last: dt.date | None = None, **origin: Unpack[Origin]) -> Answer:
+        """Let a pass stand still from the first day to the last; without a last, go on again on the first."""
+        return await self._call(Command.FREEZE, card=card, freeze=Freeze(first, last), **origin)
+
+    async def limit(self, card: str, limit_minor: int, **origin: Unpack[Origin]) -> Answer:
+        """Set how much a local credit card may owe."""
+        return await self._call(Command.LIMIT, card=card, limit=limit_minor, **origin)
+
+    async def reset_tries(self, card: str, **origin: Unpack[Origin]) -> Answer:
+        """Have the wrong codes of a card forgotten."""
+        return await self._call(Command.RESET_TRIES, card=card, **origin)
+
+    async def totals(self, unit: int, **origin: Unpack[Origin]) -> Answer:
+        """Compare with the switch what this module has moved in one unit since its last totals, or since it began.
+
+        Other requests of this module should wait meanwhile: what is answered while totals are under way is counted
+        in the next ones. Raises OpenNamesError if a request has no recorded answer yet, see `settle`; ValueError if
+        nothing was asked.
+        """
+        counted = self._tally.totals(unit)
+        if counted is None:
+            raise ValueError("nothing was asked since the last totals")
+        if self._open:
+            raise OpenNamesError
+        return await self._call(Command.TOTALS, unit=unit, totals=counted, **origin)
+
+    def close_totals(self) -> None:
+        """Begin counting anew: the interval of the next totals starts behind the last answer."""
+        self._tally.begin()
+
     async def refund(self, original: Original, amount_minor: int, **origin: Unpack[Origin]) -> Answer:
         """Give back an amount, up to what is left of an original."""
         return await self._call(Command.REFUND, original=_original(original), amount=amount_minor, **origin)
@@ -161,13 +244,18 @@ class Module:
             if not self._names.known:
                 await self._signed_on.line()
             unrecorded = FATES[command] is Fate.FORGET
-            name, time = self._names.passing() if unrecorded else await self._names.take()
+            name, time = self._names.passing() if unrecorded else await self._take_name()
             request = Request(
                 command=command, module=name.module, date=name.date, sequence=name.sequence, time=time, **fields
             )
             request.encode()
             return request
         raise NoAnswerError(None, sent=False)
+
+    async def _take_name(self) -> tuple[RequestName, dt.time]:
+        name, time = await self._names.take()
+        self._tally.take(name)
+        return name, time
 
     async def ask(self, request: Request, *, access_code: str | None = None, deadline_s: float | None = None) -> Answer:
         """Send a drafted request until its answer comes.
@@ -244,7 +332,7 @@ class Module:
         dialogue = pursuit.dialogue
         line = await self._signed_on.line()
         if dialogue.unnamed:
-            dialogue.name_reversal(*await self._names.take())
+            dialogue.name_reversal(*await self._take_name())
         async with line.slots:
             request = dialogue.outgoing()
             try:
@@ -265,6 +353,8 @@ class Module:
         pursuit.not_before = trio.current_time() + dialogue.rest_s(self._jitter())
         if dialogue.phase is Phase.CLOSED:
             pursuit.answer = answer
+            if FATES[answer.request.command] is not Fate.FORGET:
+                self._tally.add(answer)
 
     def _sealed(self, request: Request, access_code: str | None, line: Line) -> Request:
         if access_code is None:

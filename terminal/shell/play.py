@@ -4,6 +4,7 @@ Every till has a connection of its own, so that pulling the cable of one harms n
 of earlier steps (the answer to refund, the request to repeat) from `Memory`, as a clerk does from the receipts.
 """
 
+import datetime as dt
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -13,12 +14,12 @@ from typing import Final
 import trio
 
 from protocol.messages import Request
-from protocol.numbers import Command, Flag
+from protocol.numbers import VISIT, Command, Flag, GivenReason
 from terminal.answer import Answer, NoAnswerError
 from terminal.day import HELD_BACK, REVERSED, Code, Day, Deed, Step, differences, groups
 from terminal.kit import Kit, KitCard, KitError
 from terminal.money import minor_units, written
-from terminal.shell.client import Module, open_link_over
+from terminal.shell.client import Module, local_time, open_link_over
 from terminal.shell.trunk import Dial
 
 BAR: Final = "    | "
@@ -28,6 +29,9 @@ _COMMANDS: Final = {
     Deed.ACTIVATE: Command.ACTIVATE,
     Deed.RELOAD: Command.RELOAD,
     Deed.SALE: Command.SALE,
+    Deed.HOLD: Command.HOLD,
+    Deed.PAYMENT: Command.PAYMENT,
+    Deed.VISIT: Command.VISIT,
 }
 
 
@@ -133,7 +137,9 @@ async def play(day: Day, kit: Kit, dial: Dial, say: Callable[[str], None]) -> bo
                 outcome = await _do(step, tills[step.till], kit, memory)
                 _print(step, len(day.steps), outcome, say)
                 told = written(outcome.answer.balance_minor, kit.exponent) if outcome.answer else None
-                failures += [f"Step {step.place} differs: {each}." for each in differences(step, outcome.outcome, told)]
+                left = outcome.answer.visits_left if outcome.answer else None
+                differing = differences(step, outcome.outcome, told, left)
+                failures += [f"Step {step.place} differs: {each}." for each in differing]
 
             async with trio.open_nursery() as nursery:
                 for step in group:
@@ -178,7 +184,9 @@ async def _hold_back(step: Step, module: Module, kit: Kit, memory: Memory) -> No
     memory.drafts[step.name] = request, _code(step, card)
 
 
-def _ask(step: Step, module: Module, kit: Kit, memory: Memory) -> Awaitable[Answer]:
+def _ask(  # noqa: PLR0912 - each deed is a call
+    step: Step, module: Module, kit: Kit, memory: Memory
+) -> Awaitable[Answer]:
     card = kit.card(str(step.card)) if step.card else NO_CARD
     code = _code(step, card)
     match step.deed:
@@ -194,6 +202,34 @@ def _ask(step: Step, module: Module, kit: Kit, memory: Memory) -> Awaitable[Answ
             return module.sale(
                 card.number, _amount(step, kit), access_code=code, partial=step.partial, deadline_s=step.deadline_s
             )
+        case Deed.HOLD:
+            return module.hold(
+                card.number, _amount(step, kit), access_code=code, partial=step.partial, deadline_s=step.deadline_s
+            )
+        case Deed.CONFIRM:
+            return module.confirm(memory.answer(step.original), _amount(step, kit), deadline_s=step.deadline_s)
+        case Deed.RELEASE:
+            return module.release(memory.answer(step.original), deadline_s=step.deadline_s)
+        case Deed.PAYMENT:
+            return module.payment(card.number, _amount(step, kit), deadline_s=step.deadline_s)
+        case Deed.VISIT:
+            return module.visit(card.number, step.persons or 1, access_code=code, deadline_s=step.deadline_s)
+        case Deed.CASH_OUT:
+            return module.cash_out(card.number, access_code=code, deadline_s=step.deadline_s)
+        case Deed.BLOCK:
+            return module.block(card.number, GivenReason.HOLDER, deadline_s=step.deadline_s)
+        case Deed.UNBLOCK:
+            return module.unblock(card.number, GivenReason.HOLDER, deadline_s=step.deadline_s)
+        case Deed.FREEZE:
+            first = local_time().date()
+            last = first + dt.timedelta(days=step.days - 1)
+            return module.freeze(card.number, first, last, deadline_s=step.deadline_s)
+        case Deed.THAW:
+            return module.freeze(card.number, local_time().date(), deadline_s=step.deadline_s)
+        case Deed.LIMIT:
+            return module.limit(card.number, minor_units(step.limit, kit.exponent), deadline_s=step.deadline_s)
+        case Deed.TOTALS:
+            return module.totals(VISIT if step.unit == "visits" else kit.currency, deadline_s=step.deadline_s)
         case Deed.REFUND:
             return module.refund(memory.answer(step.original), _amount(step, kit), deadline_s=step.deadline_s)
         case Deed.REVERSE:
@@ -208,7 +244,7 @@ def _ask(step: Step, module: Module, kit: Kit, memory: Memory) -> Awaitable[Answ
 
 
 def _amount(step: Step, kit: Kit) -> int:
-    return minor_units(step.amount, kit.exponent)
+    return minor_units(step.amount, kit.exponent) if step.amount else 0
 
 
 def _code(step: Step, card: KitCard) -> str | None:

@@ -1,5 +1,6 @@
 """The program, run as a program, against the scripted switch on a real socket."""
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import trio
 from scripted_switch import CARD, CODE, Deed, identity
 from typer.main import get_command
 
-from protocol.numbers import Command
+from protocol.messages import Freeze
+from protocol.numbers import Command, Flag, GivenReason
 from terminal.shell.cli import app
 
 
@@ -142,3 +144,41 @@ def test_every_command_has_an_example():
     """Help says what a command does and shows one."""
     for name, command in get_command(app).commands.items():
         assert "Example: authsrv-terminal" in command.help, name
+
+
+ORIGINAL = "323000000017"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command", "fields"),
+    [
+        (["hold", "12.50", "--card", "1", "--partial"], Command.HOLD, {"amount": 1250, "flags": Flag.PARTIAL}),
+        (["confirm", ORIGINAL, "12.50"], Command.CONFIRM, {"amount": 1250, "original": ORIGINAL}),
+        (["release", ORIGINAL], Command.RELEASE, {"original": ORIGINAL}),
+        (["visit", "--card", "1", "--persons", "3"], Command.VISIT, {"amount": 3, "card": CARD}),
+        (["payment", "50", "--card", "1"], Command.PAYMENT, {"amount": 5000, "card": CARD}),
+        (["cash-out", "--card", "1"], Command.CASH_OUT, {"card": CARD}),
+        (["block", "--card", "1", "--reason", "lost"], Command.BLOCK, {"reason": GivenReason.LOST}),
+        (["unblock", "--card", "1", "--reason", "found"], Command.UNBLOCK, {"reason": GivenReason.FOUND}),
+        (["replace", "--card", "1", "--new-card", "63711200000000"], Command.REPLACE, {"new_card": "63711200000000"}),
+        (
+            ["freeze", "--card", "1", "--from", "2026-07-01", "--to", "2026-07-14"],
+            Command.FREEZE,
+            {"freeze": Freeze(dt.date(2026, 7, 1), dt.date(2026, 7, 14))},
+        ),
+        (["limit", "500", "--card", "1"], Command.LIMIT, {"limit": 50_000}),
+    ],
+)
+async def test_each_command_asks_what_it_says(switch, kit, arguments, command, fields):
+    """Amounts in minor units, names as numbers, cards by their place."""
+    done = await run("--kit", kit, *arguments)
+    assert (done.returncode, done.stderr) == (0, b"")
+    (heard,) = switch.of(command)
+    said = heard.request._replace(flags=heard.request.flags & Flag.PARTIAL)
+    assert {name: getattr(said, name) for name in fields} == fields
+
+
+async def test_a_reason_that_is_none(kit):
+    """The words that there are, in one line."""
+    done = await run("--kit", kit, "block", "--card", 1, "--reason", "mood")
+    assert (done.returncode, b"give one of: " in done.stderr) == (2, True)

@@ -11,7 +11,7 @@ from scripted_switch import CARD, CODE, NOON, Deed, identity
 from protocol.messages import OriginalName, RequestName
 from protocol.numbers import Command, Flag, GivenReason
 from protocol.switch import Limits
-from terminal import NoAnswerError, Settings, TooManyOpenError, UnsettledError, open_link_over
+from terminal import NoAnswerError, OpenNamesError, Settings, TooManyOpenError, UnsettledError, open_link_over
 
 
 async def test_a_sale_is_answered(switch, module, autojump_clock):
@@ -628,3 +628,35 @@ async def test_copies_that_were_given_up_are_not_kept_for_ever(switch, module, a
             switch.deeds += [Deed.SILENCE, Deed.ANSWER]
             await till.sale(CARD, 100)
         assert len(till._signed_on._line._replies) <= 8
+
+
+async def test_totals_are_what_was_answered(switch, module):
+    """Each answer counts once, an automatic reversal takes its original away, and totals begin anew when closed."""
+    async with module() as till:
+        with pytest.raises(ValueError, match="nothing was asked"):
+            await till.totals(978)
+        await till.sale(CARD, 1250)
+        await till.repeat(await till.sale(CARD, 300))
+        sold = await till.sale(CARD, 5)
+        await till.reverse(sold, 5)
+        await till.totals(978)
+        till.close_totals()
+        await till.sale(CARD, 7)
+        await till.totals(978)
+    first, second = (heard.request.totals for heard in switch.of(Command.TOTALS))
+    assert (first.first.sequence, first.last.sequence) == (1, 4)
+    assert (first.pairs[2], sum(count for count, _ in first.pairs)) == ((2, 1550), 2)
+    assert (second.first.sequence, second.last.sequence, second.pairs[2]) == (6, 6, (1, 7))
+
+
+async def test_no_totals_while_something_is_open(switch, module, autojump_clock):
+    """What has no recorded answer cannot be counted; settled, it can."""
+    switch.deeds += [Deed.ANSWER, Deed.SILENCE]
+    async with module() as till:
+        await till.balance(CARD)
+        with pytest.raises(NoAnswerError):
+            await till.reprint("323000000017", deadline_s=1)
+        with pytest.raises(OpenNamesError):
+            await till.totals(978)
+        await till.settle()
+        assert (await till.totals(978)).approved

@@ -9,7 +9,7 @@ from terminal.day import read_day
 from terminal.kit import Kit, KitCard, KitError
 from terminal.shell.play import check, play
 
-KIT = Kit("127.0.0.1", 0, 2, (identity(1), identity(2)), (KitCard(CARD, CODE), KitCard("6280000000000025", None)))
+KIT = Kit("127.0.0.1", 0, 978, 2, (identity(1), identity(2)), (KitCard(CARD, CODE), KitCard("6280000000000025", None)))
 
 
 def day(*steps):
