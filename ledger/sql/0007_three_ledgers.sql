@@ -96,11 +96,12 @@ declare
     moved bigint;
 begin
     update accounts a set balance = a.balance - l.amount
-      from unnest(p_lapses) l
-     where a.card = l.card and a.unit = l.unit and a.kind = 1 and a.balance - a.held - l.amount >= a.floor;
+      from unnest(p_lapses) l, cards c, issuer i
+     where a.card = l.card and a.unit = l.unit and a.kind = 1 and a.balance - a.held - l.amount >= a.floor
+       and c.id = l.card and c.valid_until = l.ended_on and l.ended_on < (clock_timestamp() at time zone i.zone)::date;
     get diagnostics moved = row_count;
     if moved < cardinality(p_lapses) then
-        raise exception 'more lapses than is there' using errcode = 'AU001';
+        raise exception 'what has not ended, or is not there, lapses' using errcode = 'AU001';
     end if;
     insert into lapses (card, unit, amount, ended_on, decided_at, booked_on)
         select card, unit, amount, ended_on, p_decided_at, p_booked_on from unnest(p_lapses);
@@ -331,6 +332,14 @@ declare
     closed  boolean;
     eased   jsonb;
 begin
+    -- What a pass loses with its end is no request's doing and stands in a row of its own. It was lost before anything was decided.
+    if cardinality(p_lapses) > 0 then
+        if exists (select from closed_days where day >= p_booked_on and closed_at is not null) then
+            raise exception 'a lapse on a day that is closed' using errcode = 'AU007';
+        end if;
+        perform lapse(p_lapses, p_decided_at, p_booked_on);
+    end if;
+
     if cardinality(p_cards) > 0 then
         update cards c
            set status = n.status, valid_until = n.valid_until, loads_on = n.loads_on, loads_today = n.loads_today, blocked = n.blocked,
@@ -365,17 +374,16 @@ begin
     -- A floor counts from its place in the batch on. What was decided before it was decided on another: the lowest of them is what
     -- nothing may pass, and the last is what stays.
     if cardinality(p_floors) > 0 then
+        -- Only credit goes below zero, and no deeper than some version of its rules allows.
+        if exists (select from unnest(p_floors) n join cards c on c.id = n.card
+                    where least(n.floor, n.least) < 0
+                      and -least(n.floor, n.least) > (select coalesce(max((document ->> 'limit_maximum_minor')::bigint), 0) from programme_versions v
+                                                       where v.programme = c.programme and v.document ->> 'kind' = 'credit')) then
+            raise exception 'a floor that no programme has' using errcode = 'AU009';
+        end if;
         insert into accounts (card, kind, unit, balance, floor)
             select card, 1, unit, 0, least from unnest(p_floors) order by card
             on conflict (card, kind, unit) do update set floor = excluded.floor;
-    end if;
-
-    -- What a pass loses with its end is no request's doing and stands in a row of its own, named by a number.
-    if cardinality(p_lapses) > 0 then
-        if exists (select from closed_days where day >= p_booked_on and closed_at is not null) then
-            raise exception 'a lapse on a day that is closed' using errcode = 'AU007';
-        end if;
-        perform lapse(p_lapses, p_decided_at, p_booked_on);
     end if;
 
     -- Balances follow from the postings and from nothing else.
@@ -483,7 +491,15 @@ begin
 
     if cardinality(p_charges) > 0 then
         insert into charges (card, module, date, sequence, due_on, amount)
-            select card, module, date, sequence, due_on, amount from unnest(p_charges) with ordinality order by ordinality;
+            select h.card, h.module, h.date, h.sequence, h.due_on, h.amount
+              from unnest(p_charges) with ordinality h(card, module, date, sequence, due_on, amount, place)
+             where exists (select from authorizations a where a.module = h.module and a.date = h.date and a.sequence = h.sequence
+                                                          and a.card = h.card and a.approved = h.amount)
+             order by place;
+        get diagnostics moved = row_count;
+        if moved < cardinality(p_charges) then
+            raise exception 'a charge without its authorization' using errcode = 'AU003';
+        end if;
     end if;
 
     if cardinality(p_totals) > 0 then

@@ -49,6 +49,12 @@ SWITCH_FUNCTIONS = {
 }
 SWITCH_VIEWS = {"switch_issuer", "switch_keys", "switch_modules", "switch_programmes", "schema_version"}
 GATHER = "select * from gather($1)"
+CREDIT = """
+insert into programmes (name) values ('credit');
+insert into programme_versions (programme, version, effective_from, document)
+    values (2, 1, '2026-01-01', '{"kind": "credit", "limit_maximum_minor": 500}');
+update cards set programme = 2 where id = 2;
+"""  # the second card is one
 
 
 def play(issuer: Any, scene: Callable[[Connection, Connection], Awaitable[None]]) -> None:
@@ -216,6 +222,77 @@ class TestRecord:
             rows = names(await today(owner), 2, **{"card": FIRST, "approved": 700} | columns)
             await refused(record(switch, **rows, holds=[(1, FIRST, 700, soon, None)]), "AU003")
             assert await contents(owner) == before
+
+        play(issuer, scene)
+
+    def test_only_credit_goes_below_zero(self, issuer: Any) -> None:
+        """A floor below that of the rules is refused, on a gift card any; on a credit card it counts from then on."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            await owner.execute(CREDIT)
+            day, before = await today(owner), await contents(owner)
+            for card, floor in ((FIRST, -1), (SECOND, -501)):
+                for row in ((card, EUR, floor, 0), (card, EUR, 0, floor)):
+                    await refused(record(switch, **names(day, 1, card=card), floors=[row]), "AU009")
+            assert await contents(owner) == before
+            bought = postings((1, SECOND, VALUE, REDEEMED, 500))
+            await record(switch, **names(day, 1, card=SECOND), **bought, floors=[(SECOND, EUR, 0, -500)])
+            row = await owner.fetchrow("select balance, floor from accounts where card = $1", SECOND)
+            assert tuple(row or ()) == (-500, 0)
+            more = postings((1, SECOND, VALUE, REDEEMED, 1))
+            await refused(record(switch, **names(day, 2, card=SECOND), **more), "AU001")
+
+        play(issuer, scene)
+
+    def test_what_was_held_is_taken_below_a_floor_that_was_raised(self, issuer: Any) -> None:
+        """Since it takes nothing of what is available; a cent more is refused."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            await owner.execute(CREDIT)
+            day, soon = await today(owner), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+            opened = {"floors": [(SECOND, EUR, -500, -500)], "holds": [(1, SECOND, 300, soon, None)]}
+            await record(switch, **names(day, 1, card=SECOND, approved=300), **opened)
+            await record(switch, **names(day, 2, card=SECOND), floors=[(SECOND, EUR, 0, 0)])
+            ended = [(MODULE, day, 1, 1)]
+            more = postings((1, SECOND, VALUE, REDEEMED, 301))
+            await refused(record(switch, **names(day, 3, card=SECOND), **more, ended=ended), "AU001")
+            all_of_it = postings((1, SECOND, VALUE, REDEEMED, 300))
+            await record(switch, **names(day, 3, card=SECOND), **all_of_it, ended=ended)
+
+        play(issuer, scene)
+
+    @pytest.mark.parametrize("columns", [{"approved": 99}, {"card": FIRST}])
+    def test_a_charge_is_its_authorizations(self, issuer: Any, columns: dict[str, Any]) -> None:
+        """Of the same card and amount, or it is refused whole."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day, before = await today(owner), await contents(owner)
+            rows = names(day, 1, **{"card": SECOND, "approved": 100} | columns)
+            await refused(record(switch, **rows, charges=[(SECOND, MODULE, day, 1, day, 100)]), "AU003")
+            assert await contents(owner) == before
+
+        play(issuer, scene)
+
+    def test_only_what_has_ended_lapses(self, issuer: Any) -> None:
+        """A pass of today, one without an end, another amount than is there: refused whole. Of yesterday: once."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            await load(switch, 1, FIRST, 10)
+            day = await today(owner)
+            yesterday = day - dt.timedelta(days=1)
+
+            async def lapse(ended_on: dt.date, amount: int) -> None:
+                await record(switch, **names(day, 2), lapses=[(FIRST, EUR, amount, ended_on)])
+
+            await refused(lapse(yesterday, 10), "AU001")
+            for last_day, ended_on, amount in ((day, day, 10), (yesterday, yesterday, 11), (day, yesterday, 10)):
+                await owner.execute("update cards set valid_until = $2 where id = $1", FIRST, last_day)
+                await refused(lapse(ended_on, amount), "AU001")
+            await owner.execute("update cards set valid_until = $2 where id = $1", FIRST, yesterday)
+            await lapse(yesterday, 10)
+            assert await owner.fetchval("select balance from accounts where card = $1", FIRST) == 0
+            assert not await owner.fetch("select from unbalanced_accounts")
+            await refused(owner.execute("update lapses set amount = 9"), "AU002")
 
         play(issuer, scene)
 
