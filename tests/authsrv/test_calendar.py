@@ -1,0 +1,194 @@
+"""Days and minutes of passes and due dates, where calendars and clocks are odd: pure decisions at chosen moments."""
+# ruff: noqa: DTZ001 - local times of the issuer, which have no zone
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from shop import CREDIT, VISITS
+
+from authsrv.decide import decide
+from authsrv.facts import Code, Decision, Facts, Issuer, Module, Moment
+from ledger.accounts import Balances
+from ledger.authorizations import Original
+from ledger.cards import Card, CardStatus, Number
+from ledger.charges import Charge, due_on, given_back, open_charges
+from ledger.names import Name
+from ledger.passes import Pass
+from loyalty.programme import Begins, DueFrom
+from loyalty.source import parse_programme
+from protocol.messages import Freeze, Request
+from protocol.numbers import CodePage, Command, Reason
+
+if TYPE_CHECKING:
+    from loyalty.programme import Programme
+
+RIGA = ZoneInfo("Europe/Riga")
+ISSUER = Issuer(41, "Kafija SIA", 978, "EUR", 2, 7, RIGA)
+DESK = Module(9001, 1, "Brivibas 1", 2, True, True, 42, CodePage.ASCII, "en", 15, 200, False)
+PASS = replace(parse_programme(VISITS.read_text(), "visits.toml"), begins=Begins.PURCHASE)
+NEW = Card(7, 1, CardStatus.ISSUED, None, None, None, None, 0, None, (), None, (), Balances())
+NAME = Name(9001, dt.date(2026, 1, 1), 1)
+
+
+def at(local: dt.datetime, *, fold: int = 0) -> Moment:
+    """The moment at which clocks in Riga show this; the second time with `fold=1`."""
+    moment = local.replace(tzinfo=RIGA, fold=fold).astimezone(dt.UTC)
+    return Moment(moment, local, local.date())
+
+
+def decided(moment: Moment, card: Card, command: Command, programme: Programme = PASS, **fields: Any) -> Decision:
+    original: Original | None = fields.pop("known", None)
+    request = Request(command=command, module=9001, date=moment.today, sequence=1, card="6371120000000000017", **fields)
+    facts = Facts(moment, ISSUER, DESK, Number(7, True, 0), card, programme, original, Code.ABSENT, 0)
+    return decide(request, moment.today, facts)
+
+
+def sold(moment: Moment, programme: Programme = PASS) -> Card:
+    card = decided(moment, NEW, Command.ACTIVATE, programme).card
+    assert card is not None
+    return card
+
+
+def visited(moment: Moment, card: Card, programme: Programme = PASS) -> Card:
+    decision = decided(moment, card, Command.VISIT, programme)
+    assert (decision.reason, decision.card is not None) == (Reason.NONE, True)
+    assert decision.card is not None
+    return decision.card
+
+
+@pytest.mark.parametrize(
+    ("day", "rules", "last"),
+    [
+        (dt.date(2028, 2, 29), {"valid_months": 12}, dt.date(2029, 2, 28)),
+        (dt.date(2027, 2, 28), {"valid_months": 12}, dt.date(2028, 2, 28)),
+        (dt.date(2026, 11, 30), {"valid_months": 3}, dt.date(2027, 2, 28)),
+        (dt.date(2027, 11, 30), {"valid_months": 3}, dt.date(2028, 2, 29)),
+        (dt.date(2027, 12, 31), {"valid_months": None, "valid_days": 60}, dt.date(2028, 2, 29)),
+        (dt.date(2026, 3, 28), {"valid_months": None, "valid_days": 1}, dt.date(2026, 3, 29)),
+    ],
+)
+def test_the_last_day(day: dt.date, rules: dict[str, Any], last: dt.date) -> None:
+    """Twelve months from February 29, three from November 30, days through a leap day and a night of 23 hours."""
+    programme = replace(PASS, **rules)
+    card = sold(at(dt.datetime.combine(day, dt.time(23, 59, 59))), programme)
+    assert card.valid_until == last
+    end = at(dt.datetime.combine(last, dt.time(23, 59, 59)))
+    assert decided(end, card, Command.VISIT, programme).reason == Reason.NONE
+    after = at(dt.datetime.combine(last + dt.timedelta(days=1), dt.time()))
+    assert decided(after, card, Command.VISIT, programme).reason == Reason.EXPIRED
+
+
+def test_a_year_from_february_29_frozen_over_the_next() -> None:
+    """A freeze of 29 days over February 2028 moves the end by 29, across the leap day."""
+    card = sold(at(dt.datetime(2027, 12, 15, 12)))._replace(valid_until=dt.date(2028, 2, 20))
+    freeze = Freeze(dt.date(2028, 2, 1), dt.date(2028, 2, 29))
+    frozen = decided(at(dt.datetime(2028, 1, 31, 12)), card, Command.FREEZE, freeze=freeze).card
+    assert frozen is not None
+    assert frozen.valid_until == dt.date(2028, 3, 20)
+    assert decided(at(dt.datetime(2028, 2, 29, 23, 59)), frozen, Command.VISIT).reason == Reason.FROZEN
+    assert decided(at(dt.datetime(2028, 3, 1)), frozen, Command.VISIT).reason == Reason.NONE
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fold", "same"),
+    [
+        (dt.datetime(2026, 3, 29, 2, 50), dt.datetime(2026, 3, 29, 4, 4, 59), 0, True),  # clocks went from 3 to 4
+        (dt.datetime(2026, 3, 29, 2, 50), dt.datetime(2026, 3, 29, 4, 5), 0, False),
+        (dt.datetime(2026, 10, 25, 3, 50), dt.datetime(2026, 10, 25, 3, 4, 59), 1, True),  # clocks went from 4 to 3
+        (dt.datetime(2026, 10, 25, 3, 50), dt.datetime(2026, 10, 25, 3, 55), 1, False),
+        (dt.datetime(2026, 12, 31, 23, 50), dt.datetime(2027, 1, 1, 0, 4, 59), 0, True),
+        (dt.datetime(2026, 12, 31, 23, 50), dt.datetime(2027, 1, 1, 0, 5), 0, False),
+    ],
+)
+def test_minutes_are_those_that_passed(first: dt.datetime, second: dt.datetime, fold: int, same: bool) -> None:
+    """A quarter of an hour is one, whatever clocks on the wall show meanwhile, over midnight too."""
+    card = visited(at(first), sold(at(dt.datetime(2026, 1, 1, 12)))._replace(valid_until=None))
+    decision = decided(at(second, fold=fold), card, Command.VISIT)
+    assert (decision.reason is Reason.SAME_VISIT) == same
+
+
+def test_a_day_of_25_hours_is_one_day() -> None:
+    """Three visits on the day that clocks are put back; the fourth is of the next day only after midnight."""
+    programme = replace(PASS, same_visit_minutes=0)
+    card = sold(at(dt.datetime(2026, 10, 1, 12)))
+    for local, fold in ((dt.datetime(2026, 10, 25, 0, 1), 0), (dt.datetime(2026, 10, 25, 3, 30), 0),
+                        (dt.datetime(2026, 10, 25, 3, 30), 1)):  # fmt: skip
+        decision = decided(at(local, fold=fold), card, Command.VISIT, programme)
+        assert decision.card is not None
+        card = decision.card
+    late, morning = dt.datetime(2026, 10, 25, 23, 59, 59), dt.datetime(2026, 10, 26)
+    assert decided(at(late), card, Command.VISIT, programme).reason == Reason.VISITS_PER_DAY
+    assert decided(at(morning), card, Command.VISIT, programme).reason == Reason.NONE
+
+
+@pytest.mark.parametrize(
+    ("rules", "bought", "due"),
+    [
+        ({"due_from": DueFrom.PURCHASE, "due_days": 14}, dt.date(2028, 2, 20), dt.date(2028, 3, 5)),
+        ({"due_from": DueFrom.MONTH_END, "due_days": 14}, dt.date(2028, 2, 1), dt.date(2028, 3, 14)),
+        ({"due_from": DueFrom.MONTH_END, "due_days": 14}, dt.date(2028, 2, 29), dt.date(2028, 3, 14)),
+        ({"due_from": DueFrom.MONTH_END, "due_days": 0}, dt.date(2026, 12, 31), dt.date(2026, 12, 31)),
+    ],
+)
+def test_the_day_by_which_a_purchase_is_to_be_paid(rules: dict[str, Any], bought: dt.date, due: dt.date) -> None:
+    """Days from the purchase, or from the end of its month; a second before midnight it is still of that day."""
+    programme = replace(parse_programme(CREDIT.read_text(), "credit.toml"), **rules)
+    moment = at(dt.datetime.combine(bought, dt.time(23, 59, 59)))
+    decision = decided(moment, sold(moment, programme), Command.SALE, programme, amount=100)
+    assert decision.charge is not None
+    assert decision.charge.due_on == due
+
+
+class TestOpenCharges:
+    OLD, MIDDLE, LAST = (
+        Charge(Name(1, dt.date(2026, month, 1), month), dt.date(2026, month, 15), amount)
+        for month, amount in ((1, 100), (2, 50), (3, 70))
+    )
+    ALL = (OLD, MIDDLE, LAST)
+
+    @pytest.mark.parametrize(
+        ("debt", "still_open"),
+        [
+            (0, ()), (1, ((3, 1),)), (70, ((3, 70),)), (71, ((2, 1), (3, 70))), (120, ((2, 50), (3, 70))),
+            (121, ((1, 1), (2, 50), (3, 70))), (220, ((1, 100), (2, 50), (3, 70))),
+        ],
+    )  # fmt: skip
+    def test_the_newest_that_add_up_to_the_debt(self, debt: int, still_open: tuple[tuple[int, int], ...]) -> None:
+        """What was paid has settled the oldest."""
+        found = tuple((charge.name.sequence, charge.amount) for charge in open_charges(self.ALL, debt))
+        assert found == still_open
+
+    def test_what_is_due_first(self) -> None:
+        """The earliest day of what is open, also where a later purchase is due before an earlier one."""
+        hasty = self.LAST._replace(due_on=dt.date(2026, 1, 2))
+        assert due_on((self.OLD, self.MIDDLE, hasty), 120) == dt.date(2026, 1, 2)
+        assert due_on(self.ALL, 70) == dt.date(2026, 3, 15)
+        assert due_on(self.ALL, 0) is None
+
+    def test_goods_brought_back_are_taken_off_their_own(self) -> None:
+        """And put on again where that is undone; a charge that is not there changes nothing."""
+        less = given_back(self.ALL, self.MIDDLE.name, 50)
+        assert [charge.amount for charge in less] == [100, 0, 70]
+        assert open_charges(less, 100)[0].name == self.OLD.name
+        assert given_back(less, self.MIDDLE.name, -50) == self.ALL
+        assert given_back(self.ALL, NAME, 5) == self.ALL
+
+
+class TestThaw:
+    JUNE = Pass(frozen_from=dt.date(2026, 6, 10), frozen_until=dt.date(2026, 6, 19))
+
+    @pytest.mark.parametrize(
+        ("day", "until", "spared"),
+        [(9, None, 10), (10, None, 10), (11, 10, 9), (19, 18, 1), (20, 19, 0), (30, 19, 0)],
+    )
+    def test_what_is_spared(self, day: int, until: int | None, spared: int) -> None:
+        """The days from the thaw on; those before stay frozen ones."""
+        thawed, days = self.JUNE.thawed(dt.date(2026, 6, day))
+        assert days == spared
+        assert thawed.frozen_until == (dt.date(2026, 6, until) if until else None)
+        assert (thawed.frozen_from is None) == (until is None)
