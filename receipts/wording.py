@@ -46,6 +46,7 @@ _SHOWN_DIGITS: Final = 4
 _NAMES_KEPT: Final = 4096
 _DAYS_KEPT: Final = 128
 _SECONDS_KEPT: Final = 1024
+_MINUTES_KEPT: Final = 24 * 60
 _GROUP: Final = 1000
 
 
@@ -80,6 +81,10 @@ class Wording:
         def time(second: dt.time) -> str:
             return transliterate(format_time(second, words.text("format", "time"), locale=words.locale), code_page)
 
+        @lru_cache(_MINUTES_KEPT)
+        def minute(begin: dt.time) -> str:
+            return transliterate(format_time(begin, words.text("format", "minute"), locale=words.locale), code_page)
+
         @lru_cache(_NAMES_KEPT)
         def command(key: str) -> str:
             return written("command", key)
@@ -101,7 +106,7 @@ class Wording:
         self._group = transliterate(get_group_symbol(words.locale), code_page)
         self._money: dict[tuple[str, int], _Money | _Visits] = {}
         self._words = words
-        self._date, self._time = date, time
+        self._date, self._minute = date, minute
         self.shared: Mapping[str, Callable[[ReceiptFacts], str]] = {
             "merchant": lambda facts: name(facts.merchant),
             "branch": lambda facts: name(facts.branch),
@@ -138,7 +143,7 @@ class Wording:
             money.written(facts.owed or None),
             str(facts.visits_left) if facts.visits_left is not None else "",
             self._date(facts.due_on) if facts.due_on is not None else "",
-            self._moment(facts.held_until) if facts.held_until is not None else "",
+            self._until(facts.held_until) if facts.held_until is not None else "",
             mask(facts.new_card),
         ]
 
@@ -163,8 +168,9 @@ class Wording:
             self._money[currency] = money
         return money
 
-    def _moment(self, moment: dt.datetime) -> str:
-        return f"{self._date(moment.date())} {self._time(moment.time())}"
+    def _until(self, moment: dt.datetime) -> str:
+        """A moment by its minute: nobody acts on the second, and it is not later than the moment."""
+        return f"{self._date(moment.date())} {self._minute(moment.time().replace(second=0, microsecond=0))}"
 
 
 def mask(card: str) -> str:

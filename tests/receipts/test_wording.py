@@ -143,6 +143,12 @@ def test_dates_and_times_follow_the_patterns_of_the_language() -> None:
     assert written("valid_until") == ""
 
 
+def test_a_hold_is_told_until_the_minute() -> None:
+    """Never a later one than it ends in."""
+    ends = dt.datetime(2025, 11, 22, 14, 35, 59, 999_999, tzinfo=dt.UTC)
+    assert written("held_until", held_until=ends) == "22 Nov 2025 14:35"
+
+
 def test_another_language_writes_in_its_own_way_and_signs() -> None:
     """Latvian on a printer with its letters, and on one without."""
     facts = {"balance": 123_450, "keyed": True}
