@@ -18,6 +18,7 @@ class Outcome(StrEnum):
     APPROVED = "approved"
     PARTLY = "partly"
     DECLINED = "declined"
+    DIFFER = "differ"
     OPEN = "open"
 
 

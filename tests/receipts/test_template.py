@@ -11,6 +11,7 @@ approved = [0]
 approved = ["a", "r"]
 partly = []
 declined = ["a"]
+differ = []
 open = []
 [lines]
 a = { style = "pair", label = "card", value = "card" }
@@ -28,10 +29,11 @@ r = { style = "rule" }
         (99, Outcome.DECLINED),
         (91, Outcome.OPEN),
         (96, Outcome.OPEN),
+        (95, Outcome.DIFFER),
     ],
 )
 def test_a_result_makes_its_kind_of_receipt(result: int, outcome: Outcome) -> None:
-    """Only 00 and 10 approve; 91 and 96 decide nothing; all others, known or not, decline."""
+    """Only 00 and 10 approve; 91 and 96 decide nothing; 95 compares; all others, known or not, decline."""
     assert template().outcome(result) is outcome
 
 
@@ -42,6 +44,7 @@ def test_a_template_reads_as_it_says() -> None:
         Outcome.APPROVED: (card, rule),
         Outcome.PARTLY: (),
         Outcome.DECLINED: (card,),
+        Outcome.DIFFER: (),
         Outcome.OPEN: (),
     }
 
