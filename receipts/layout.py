@@ -32,9 +32,10 @@ def pair(label: str, value: str, columns: int) -> list[str]:
     """Put a label left and its value right, on one line where a blank fits between them.
 
     Otherwise the label is wrapped and the value stands on the label's last line, or on lines of its own. A value that
-    fits the paper is never broken.
+    fits the paper is never broken. Blanks before a label indent it, by a quarter of the paper at most.
     """
-    lines = wrap(label, columns)
+    indent = " " * min(len(label) - len(label.lstrip(" ")), columns // 4)
+    lines = [indent + line for line in wrap(label, columns - len(indent))]
     last = len(lines[-1]) if lines else 0
     if last + (last > 0) + len(value) <= columns and lines:
         return [*lines[:-1], lines[-1] + value.rjust(columns - last)]

@@ -167,12 +167,17 @@ class _Table(_Step):
 
     def written(self, facts: ReceiptFacts, values: list[str], keys: tuple[object, ...]) -> str:  # noqa: ARG002
         """A pair for each, none where nothing was counted."""
-        return "".join(
-            [
-                _as_bytes(encode(pair(label, value, self._columns), self._code_page))
-                for label, value in self._wording.totals(facts)
-            ]
-        )
+        lines = [
+            line for label, count, total in self._wording.totals(facts) for line in self._lines(label, count, total)
+        ]
+        return _as_bytes(encode(lines, self._code_page))
+
+    def _lines(self, label: str, count: str, total: str) -> list[str]:
+        """How many and their sum on one line, or else the sum on one of its own: its groups of digits stay together."""
+        both = f"{count} / {total}"
+        if len(both) <= self._columns:
+            return pair(label, both, self._columns)
+        return [*pair(label, f"{count} /", self._columns), total.rjust(self._columns)]
 
 
 _FORMS: Final[dict[tuple[str, int, int, int], _Form]] = {}

@@ -147,13 +147,13 @@ class Wording:
             mask(facts.new_card),
         ]
 
-    def totals(self, facts: ReceiptFacts) -> Iterator[tuple[str, str]]:
-        """What each side counted, as pairs of a label and a value; the switch's only where it differs."""
+    def totals(self, facts: ReceiptFacts) -> Iterator[tuple[str, str, str]]:
+        """What each side counted: a label, how many and their sum; the switch's only where it differs."""
         money = self._of(facts)
         for kind, asked, asked_total, counted, counted_total in facts.totals:
-            yield self._written("totals", kind), f"{asked} / {money.written(asked_total)}"
+            yield self._written("totals", kind), str(asked), money.written(asked_total)
             if (asked, asked_total) != (counted, counted_total):
-                yield self._switch_mark, f"{counted} / {money.written(counted_total)}"
+                yield self._switch_mark, str(counted), money.written(counted_total)
 
     def _of(self, facts: ReceiptFacts) -> "_Money | _Visits":
         """How amounts of this receipt are written."""

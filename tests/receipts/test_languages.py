@@ -196,8 +196,8 @@ def test_the_totals_of_a_day_stand_beside_their_kinds_on_the_narrowest_paper(lan
         exponent=2,
         totals=tuple(Counted(kind, 12, 123_456, 13, 123_556) for kind in kinds),
     )
-    for label, value in wording.totals(facts):
-        assert len(pair(label, value, NARROWEST)) == 1, f"{label!r} {value!r}"
+    for label, count, total in wording.totals(facts):
+        assert len(pair(label, f"{count} / {total}", NARROWEST)) == 1, f"{label!r} {count} / {total}"
 
 
 @pytest.mark.parametrize("language", PAGES)

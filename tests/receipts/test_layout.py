@@ -45,6 +45,12 @@ def test_pair_wraps_a_long_label_and_ends_with_the_value() -> None:
     assert pair("Owed by the", "1.00", 11) == ["Owed by the", "       1.00"]
 
 
+def test_pair_indents_a_label_that_begins_with_blanks() -> None:
+    """It belongs to the line above; a label of many blanks leaves room for itself."""
+    assert pair("  switch", "1.00", 16) == ["  switch    1.00"]
+    assert pair(9 * " " + "the switch", "1.00", 16) == ["    the switch", "            1.00"]
+
+
 def test_pair_wraps_a_long_text_on_the_right() -> None:
     """A text longer than the paper is wrapped by words under its label."""
     assert pair("Programme", "Gift card of the old town", 14) == ["Programme", "  Gift card of", "  the old town"]
