@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.numbers import Reason
-from receipts.catalogue import catalogue
+from protocol.numbers import Reason, TotalsKind
+from receipts.catalogue import catalogue, languages
 from receipts.code_pages import CODECS, encode
-from receipts.facts import ReceiptFacts
+from receipts.facts import Counted, ReceiptFacts
 from receipts.pages import paginate
 from receipts.receipt import WIDTHS, copied, render
+from receipts.wording import Wording
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -50,7 +51,60 @@ def sale(**other: Any) -> ReceiptFacts:
     return ReceiptFacts(**(FIELDS | other))
 
 
+def of_pass(**other: Any) -> ReceiptFacts:
+    """The facts of a visit, some of them otherwise: amounts are numbers of visits."""
+    visit: dict[str, Any] = {
+        "merchant": "Sporta nams",
+        "branch": "Tallinas iela 4, Rīga",
+        "command": "visit",
+        "currency": "",
+        "exponent": 0,
+        "programme": "Pass of 10 visits",
+        "requested": None,
+        "approved": 1,
+        "balance": None,
+        "available": None,
+        "visits_left": 9,
+        "valid_until": dt.date(2026, 2, 22),
+        "till_receipt": "",
+    }
+    return sale(**(visit | other))
+
+
+def of_credit(**other: Any) -> ReceiptFacts:
+    """The facts of a purchase to be paid later, some of them otherwise."""
+    purchase: dict[str, Any] = {
+        "programme": "Customer account",
+        "balance": -9250,
+        "available": 10_750,
+        "due_on": dt.date(2025, 12, 14),
+    }
+    return sale(**(purchase | other))
+
+
+def of_totals(**other: Any) -> ReceiptFacts:
+    """The facts of totals that agree, some of them otherwise."""
+    agreed: dict[str, Any] = {
+        "command": "totals",
+        "programme": "",
+        "card": "",
+        "requested": None,
+        "approved": None,
+        "balance": None,
+        "available": None,
+        "till_receipt": "",
+        "totals": (
+            Counted("activate", 3, 15_000, 3, 15_000),
+            Counted("sale", 118, 214_390, 118, 214_390),
+            Counted("cash_out", 1, 640, 1, 640),
+        ),
+    }
+    return sale(**(agreed | other))
+
+
 SALE = sale()
+HELD_UNTIL = dt.datetime(2025, 11, 22, 14, 35, 9, tzinfo=dt.UTC)
+NOT_TOLD: dict[str, Any] = {"programme": "", "balance": None, "available": None}  # to whom is not proven
 
 # Name, facts, code page.
 RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
@@ -115,6 +169,178 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
         sale(result=91, reason=9102, approved=None, balance=None, available=None, authorization="", programme=""),
         0,
     ),
+    "hold": (
+        sale(command="hold", requested=2000, approved=2000, balance=5000, available=3000, held_until=HELD_UNTIL),
+        0,
+    ),
+    "hold_in_part": (
+        sale(
+            command="hold",
+            result=10,
+            requested=6000,
+            approved=5000,
+            still_due=1000,
+            balance=5000,
+            available=0,
+            held_until=HELD_UNTIL,
+        ),
+        0,
+    ),
+    "confirm": (
+        sale(
+            command="confirm",
+            requested=1850,
+            approved=1850,
+            balance=3150,
+            available=3150,
+            authorization="311000000025",
+            original="311000000017",
+        ),
+        0,
+    ),
+    "release": (
+        sale(
+            command="release",
+            card="",
+            requested=None,
+            approved=2000,
+            balance=5000,
+            available=5000,
+            authorization="311000000025",
+            original="311000000017",
+        ),
+        0,
+    ),
+    "refund": (
+        sale(
+            command="refund",
+            requested=550,
+            approved=550,
+            balance=4300,
+            available=4300,
+            authorization="311000000025",
+            original="311000000017",
+        ),
+        0,
+    ),
+    "cash_out": (sale(command="cash_out", requested=None, approved=3750, balance=0, available=0), 0),
+    "block": (sale(command="block", requested=None, approved=None), 0),
+    "block_of_a_card_with_a_code": (
+        sale(command="block", requested=None, approved=None, balance=None, available=None, programme=""),
+        0,
+    ),
+    "unblock": (sale(command="unblock", requested=None, approved=None), 0),
+    "change_of_code": (sale(command="change_access_code", requested=None, approved=None), 0),
+    "replacement": (sale(command="replace", requested=None, approved=None, new_card="9990001234560042"), 0),
+    "reset_tries": (sale(command="reset_tries", requested=None, approved=None), 0),
+    "pass": (
+        of_pass(command="activate", requested=None, approved=10, visits_left=10, programme="Pass of 10 visits"),
+        0,
+    ),
+    "visit": (of_pass(), 0),
+    "visit_of_three": (of_pass(requested=3, approved=3, visits_left=1), 0),
+    "same_visit": (of_pass(reason=4, approved=None), 0),
+    "visit_declined": (of_pass(result=51, reason=5103, approved=None, visits_left=0), 0),
+    "visit_reversed": (
+        of_pass(command="reverse", approved=1, visits_left=10, authorization="311000000025", original="311000000017"),
+        0,
+    ),
+    "freeze": (
+        of_pass(command="freeze", requested=None, approved=None, valid_until=dt.date(2026, 3, 8)),
+        0,
+    ),
+    "credit_sale": (of_credit(), 0),
+    "payment": (
+        of_credit(command="payment", requested=4000, approved=4000, balance=-5250, available=14_750),
+        0,
+    ),
+    "payment_of_all": (
+        of_credit(command="payment", requested=10_000, approved=10_000, balance=750, available=20_750, due_on=None),
+        0,
+    ),
+    "limit": (
+        of_credit(command="limit", requested=None, approved=50_000, available=40_750, till_receipt=""),
+        0,
+    ),
+    "totals": (of_totals(), 0),
+    "totals_of_nothing": (of_totals(totals=()), 0),
+    "totals_of_visits": (
+        of_totals(
+            currency="", exponent=0, totals=(Counted("activate", 2, 20, 2, 20), Counted("visit", 30, 31, 30, 31))
+        ),
+        0,
+    ),
+    "totals_differ": (
+        of_totals(
+            result=95,
+            reason=9501,
+            totals=(
+                Counted("activate", 3, 15_000, 3, 15_000),
+                Counted("sale", 118, 214_390, 117, 213_140),
+                Counted("refund", 0, 0, 1, 1250),
+            ),
+        ),
+        0,
+    ),
+    "declined_invalid": (sale(result=12, reason=1205, command="refund", approved=None, **NOT_TOLD), 0),
+    "declined_amount": (sale(result=13, reason=1301, requested=None, approved=None), 0),
+    "declined_card": (sale(result=14, reason=1401, approved=None, **NOT_TOLD), 0),
+    "declined_original": (
+        sale(result=25, reason=2501, command="refund", card="", approved=None, **NOT_TOLD),
+        0,
+    ),
+    "declined_format": (
+        sale(result=30, reason=3006, card="", requested=None, approved=None, cashier=0, till_receipt="", **NOT_TOLD),
+        0,
+    ),
+    "declined_lost": (sale(result=41, reason=4101, approved=None, **NOT_TOLD), 0),
+    "declined_stolen": (sale(result=43, reason=4301, approved=None, **NOT_TOLD), 0),
+    "declined_held": (
+        sale(result=51, reason=5102, requested=5000, approved=None, balance=5000, available=3000),
+        0,
+    ),
+    "declined_expired": (sale(result=54, reason=5401, approved=None, **NOT_TOLD), 0),
+    "declined_code": (sale(result=55, reason=5501, approved=None, **NOT_TOLD), 0),
+    "declined_not_active": (sale(result=57, reason=5701, approved=None, **NOT_TOLD), 0),
+    "declined_module": (sale(result=58, reason=5803, approved=None, **NOT_TOLD), 0),
+    "declined_limit": (
+        sale(result=61, reason=6103, command="reload", requested=50_000, approved=None),
+        0,
+    ),
+    "declined_blocked": (sale(result=62, reason=6201, approved=None, **NOT_TOLD), 0),
+    "declined_count": (sale(result=65, reason=6501, command="reload", approved=None), 0),
+    "declined_late_original": (
+        sale(result=12, reason=1209, card="", requested=None, approved=None, cashier=0, till_receipt="", **NOT_TOLD),
+        0,
+    ),
+    "declined_duplicate": (
+        sale(
+            result=94,
+            reason=9401,
+            card="",
+            requested=None,
+            approved=None,
+            cashier=0,
+            till_receipt="",
+            authorization="",
+            **NOT_TOLD,
+        ),
+        0,
+    ),
+    "malfunction": (
+        sale(
+            result=96,
+            reason=9601,
+            card="",
+            requested=None,
+            approved=None,
+            cashier=0,
+            till_receipt="",
+            authorization="",
+            **NOT_TOLD,
+        ),
+        0,
+    ),
     "shortest": (
         ReceiptFacts(
             merchant="",
@@ -156,34 +382,53 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
             original="311000000025",
             cashier=2**32 - 1,
             till_receipt="ABCDEFGHIJKLMNOP",
+            visits_left=2**63 - 1,
+            due_on=dt.date(2099, 12, 31),
+            held_until=dt.datetime(2099, 12, 31, 23, 59, 59, tzinfo=dt.UTC),
+            new_card="12345678901234560042",
+            totals=tuple(Counted(kind.name.lower(), 2**32 - 1, 2**63 - 1, 2**32 - 2, 2**63 - 2) for kind in TotalsKind),
         ),
         1,
     ),
 }
 
+# Receipts that are read in the other languages too, on the narrowest and the widest paper; language, code page.
+TRANSLATED = ("longest", "shortest", "sale_declined", "hold", "visit", "credit_sale", "totals_differ")
+LANGUAGES = {"lv": 1, "et": 2, "ru": 5}
+TRANSLATED_WIDTHS = (32, 48)
 
-def drawn(name: str, columns: int) -> str:
+ALL_DRAWN = [
+    *((name, "en", columns) for name in RECEIPTS for columns in WIDTHS),
+    *((name, language, columns) for name in TRANSLATED for language in LANGUAGES for columns in TRANSLATED_WIDTHS),
+]
+
+
+def drawn(name: str, language: str, columns: int) -> str:
     """Print a receipt, as a file keeps it."""
     facts, code_page = RECEIPTS[name]
-    return "\n".join(render(facts, "en", columns, code_page)) + "\n"
+    return "\n".join(render(facts, language, columns, LANGUAGES.get(language, code_page))) + "\n"
 
 
-@pytest.mark.parametrize("columns", WIDTHS)
-@pytest.mark.parametrize("name", RECEIPTS)
-def test_receipts_look_as_a_person_has_read_them(name: str, columns: int) -> None:
+def kept(name: str, language: str, columns: int) -> Path:
+    """Give the file that keeps a receipt."""
+    return GOLDEN / (f"{name}.{columns}.txt" if language == "en" else f"{name}.{language}.{columns}.txt")
+
+
+@pytest.mark.parametrize(("name", "language", "columns"), ALL_DRAWN)
+def test_receipts_look_as_a_person_has_read_them(name: str, language: str, columns: int) -> None:
     """Line by line, on each width of paper."""
-    assert drawn(name, columns) == (GOLDEN / f"{name}.{columns}.txt").read_text("utf-8")
+    assert drawn(name, language, columns) == kept(name, language, columns).read_text("utf-8")
 
 
 def test_no_golden_file_is_left_over() -> None:
     """Each belongs to a receipt above."""
-    assert {path.name for path in GOLDEN.iterdir()} == {f"{name}.{width}.txt" for name in RECEIPTS for width in WIDTHS}
+    assert set(GOLDEN.iterdir()) == {kept(*each) for each in ALL_DRAWN}
 
 
 def test_a_rule_stands_between_lines_only() -> None:
     """Where a whole block has nothing to say, its rule goes with it."""
     for name in RECEIPTS:
-        lines = drawn(name, 32).splitlines()
+        lines = drawn(name, "en", 32).splitlines()
         rules = [place for place, line in enumerate(lines) if line == "-" * 32]
         assert 0 not in rules
         assert len(lines) - 1 not in rules
@@ -284,6 +529,23 @@ def test_no_amount_is_ever_cut(minor: int, paper: tuple[int, int]) -> None:
     assert all(line.removesuffix(amount)[-1:] in ("", " ") for line in ends)
 
 
+@pytest.mark.parametrize("currency", ["EUR", ""])
+@given(minor=st.integers(-(2**63), 2**63 - 1), language=st.sampled_from(languages()), paper=papers)
+@settings(deadline=None)  # how long the first of a form takes is the machine's matter
+def test_no_amount_of_any_language_is_cut_in_totals_either(
+    currency: str, minor: int, language: str, paper: tuple[int, int]
+) -> None:
+    """Groups of digits that blanks divide stay together, and with the letters of their currency."""
+    columns, code_page = paper
+    facts = of_totals(
+        currency=currency, exponent=2, result=95, reason=9501, totals=(Counted("sale", 2**32 - 1, minor, 0, minor),)
+    )
+    ((_, _, amount), _) = Wording(catalogue(language), code_page).totals(facts)
+    ends = [line for line in render(facts, language, columns, code_page) if line.endswith(amount)]
+    assert len(ends) == 2
+    assert all(line.removesuffix(amount)[-1:] in ("", " ") for line in ends)
+
+
 @given(card=st.text("0123456789", min_size=5, max_size=20), result=st.sampled_from([0, 10, 51, 91]))
 def test_only_the_last_four_digits_of_a_card_are_printed(card: str, result: int) -> None:
     """On every kind of receipt; the rest are stars."""
@@ -294,6 +556,5 @@ def test_only_the_last_four_digits_of_a_card_are_printed(card: str, result: int)
 
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
-    for each in RECEIPTS:
-        for width in WIDTHS:
-            (GOLDEN / f"{each}.{width}.txt").write_text(drawn(each, width), "utf-8")
+    for each in ALL_DRAWN:
+        kept(*each).write_text(drawn(*each), "utf-8")
