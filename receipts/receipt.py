@@ -71,13 +71,34 @@ def copied(text: bytes, language: str, columns: int, code_page: int) -> bytes:
         code_page: the code page that it was encoded in.
 
     """
-    return _copy_mark(language, columns, code_page) + text
+    return _mark("copy", language, columns, code_page) + text
+
+
+def merchant_copy(text: bytes, language: str, columns: int, code_page: int) -> bytes:
+    """Make the copy that a merchant keeps of an encoded receipt of an approval: marked, with a line for the signature.
+
+    The holder signs on it that the amount was taken; the receipt itself, which the holder keeps, has no such line.
+
+    Args:
+        text: all its pages, put together.
+        language: the language of the mark and of what stands below the line.
+        columns: the width that the receipt was laid out for.
+        code_page: the code page that it was encoded in.
+
+    """
+    return _mark("merchant copy", language, columns, code_page) + text + _signature(language, columns, code_page)
 
 
 @cache
-def _copy_mark(language: str, columns: int, code_page: int) -> bytes:
-    mark = transliterate(catalogue(language).text("mark", "copy"), code_page)
+def _mark(name: str, language: str, columns: int, code_page: int) -> bytes:
+    mark = transliterate(catalogue(language).text("mark", name), code_page)
     return encode(centred(mark, columns), code_page)
+
+
+@cache
+def _signature(language: str, columns: int, code_page: int) -> bytes:
+    line = encode(["", "", "_" * columns], code_page)  # room to write in
+    return line + _mark("signature", language, columns, code_page)
 
 
 class _Step:

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from protocol.numbers import Reason, TotalsKind
 from receipts.catalogue import catalogue, languages
-from receipts.code_pages import CODECS, encode
+from receipts.code_pages import CODECS, encode, transliterate
 from receipts.facts import Counted, ReceiptFacts
 from receipts.pages import paginate
-from receipts.receipt import WIDTHS, copied, render
+from receipts.receipt import WIDTHS, copied, merchant_copy, render
 from receipts.wording import Wording
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -395,16 +395,36 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
 # Receipts that are read in the other languages too, on the narrowest and the widest paper; language, code page.
 TRANSLATED = ("longest", "shortest", "sale_declined", "hold", "visit", "credit_sale", "totals_differ")
 LANGUAGES = {"lv": 1, "et": 2, "ru": 5}
+MERCHANTS = {
+    "en": "*** MERCHANT COPY ***",
+    "lv": "*** TIRGOTĀJA EKSEMPLĀRS ***",
+    "et": "*** KAUPMEHE EKSEMPLAR ***",
+    "ru": "*** ЭКЗЕМПЛЯР МАГАЗИНА ***",
+}
+SIGNATURES = {
+    "en": "Customer's signature",
+    "lv": "Klienta paraksts",
+    "et": "Kliendi allkiri",
+    "ru": "Подпись клиента",
+}
 TRANSLATED_WIDTHS = (32, 48)
+MERCHANT_COPY = "merchant_copy"
 
 ALL_DRAWN = [
-    *((name, "en", columns) for name in RECEIPTS for columns in WIDTHS),
-    *((name, language, columns) for name in TRANSLATED for language in LANGUAGES for columns in TRANSLATED_WIDTHS),
+    *((name, "en", columns) for name in (*RECEIPTS, MERCHANT_COPY) for columns in WIDTHS),
+    *(
+        (name, language, columns)
+        for name in (*TRANSLATED, MERCHANT_COPY)
+        for language in LANGUAGES
+        for columns in TRANSLATED_WIDTHS
+    ),
 ]
 
 
 def drawn(name: str, language: str, columns: int) -> str:
-    """Print a receipt, as a file keeps it."""
+    """Print a receipt, or the merchant's copy of the sale, as a file keeps it."""
+    if name == MERCHANT_COPY:
+        return signed(language, columns)
     facts, code_page = RECEIPTS[name]
     return "\n".join(render(facts, language, columns, LANGUAGES.get(language, code_page))) + "\n"
 
@@ -412,6 +432,13 @@ def drawn(name: str, language: str, columns: int) -> str:
 def kept(name: str, language: str, columns: int) -> Path:
     """Give the file that keeps a receipt."""
     return GOLDEN / (f"{name}.{columns}.txt" if language == "en" else f"{name}.{language}.{columns}.txt")
+
+
+def signed(language: str, columns: int) -> str:
+    """Print the merchant's copy of a sale, as a file keeps it."""
+    code_page = LANGUAGES.get(language, 0)
+    text = encode(render(SALE, language, columns, code_page), code_page)
+    return merchant_copy(text, language, columns, code_page).decode(CODECS[code_page])
 
 
 @pytest.mark.parametrize(("name", "language", "columns"), ALL_DRAWN)
@@ -448,6 +475,30 @@ def test_a_reprint_is_the_receipt_of_then_below_the_copy_mark(name: str) -> None
     facts, code_page = RECEIPTS[name]
     text = encode(render(facts, "en", 32, code_page), code_page)
     assert copied(text, "en", 32, code_page) == b"          *** COPY ***\n" + text
+
+
+@pytest.mark.parametrize("language", languages())
+@pytest.mark.parametrize("columns", WIDTHS)
+@pytest.mark.parametrize("code_page", CODECS)
+def test_the_merchants_copy_is_the_receipt_between_its_mark_and_a_line_to_sign_on(
+    language: str, columns: int, code_page: int
+) -> None:
+    """On all paper: nothing of the receipt is written anew, no line is too wide, and one is as wide as the paper."""
+    text = encode(render(SALE, language, columns, code_page), code_page)
+    above, below = merchant_copy(text, language, columns, code_page).split(text)
+    marked, line = (part.decode(CODECS[code_page]).split("\n") for part in (above, below))
+    assert [each.strip() for each in marked] == [transliterate(MERCHANTS[language], code_page), ""]
+    assert line[:3] == ["", "", "_" * columns]
+    assert [each.strip() for each in line[3:]] == [transliterate(SIGNATURES[language], code_page), ""]
+    assert all(len(each) <= columns for each in marked + line)
+
+
+def test_a_copy_of_the_merchants_copy_says_both() -> None:
+    """One mark above the other, and one line to sign on."""
+    text = encode(render(SALE, "en", 32), 0)
+    both = merchant_copy(copied(text, "en", 32, 0), "en", 32, 0).decode().splitlines()
+    assert both[:2] == ["     *** MERCHANT COPY ***", "          *** COPY ***"]
+    assert both.count("_" * 32) == 1
 
 
 def test_an_unknown_width_says_which_are_known() -> None:
