@@ -55,10 +55,12 @@ def compose(
         balances, valid_until = card.balances, card.valid_until
         value, owed, available = balances.value, -balances.owed, balances.available
         due_on = card.due_on if card.charges else None
-    passes = facts.unit == VISIT
-    unit = facts.unit if card is not None or (approval and facts.card is not None) else OWN
-    if decision.totals is not None:
-        unit = decision.totals.interval.unit
+    unit = facts.unit if decision.totals is None else decision.totals.interval.unit
+    passes, frozen = unit == VISIT, None
+    if card is None and not (approval and facts.card is not None) and decision.totals is None:
+        unit = OWN
+    if card is not None and card.visits is not None and card.visits.stands_still(moment.today):
+        frozen = card.visits
     columns, code_page = module.columns, module.code_page
     if reprint and approval:
         originals = [Response.decode(page) for page in copy_of]
@@ -97,6 +99,8 @@ def compose(
             decision.hold.expires_at.astimezone(facts.issuer.zone) if decision.hold is not None else None,
             request.new_card if decision.given_up is not None and request is not None else "",
             _counted(decision.totals) if decision.totals is not None else (),
+            frozen.frozen_from if frozen is not None else None,
+            frozen.frozen_until if frozen is not None else None,
         )
         text = printed(receipt, module.language, columns, code_page)
     most = PAGE_BYTES_MAX if decision.totals is None else TOTALS_TEXT_BYTES

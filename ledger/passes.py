@@ -28,6 +28,10 @@ class Pass(NamedTuple):
             and (self.frozen_from <= today <= self.frozen_until)
         )
 
+    def stands_still(self, today: dt.date) -> bool:
+        """Whether it is frozen on a day, or will be."""
+        return self.frozen_until is not None and today <= self.frozen_until
+
     def entries(self, today: dt.date) -> int:
         """How many visits were taken off on a day."""
         return self.entries_today if self.entries_on == today else 0

@@ -61,6 +61,8 @@ class ReceiptFacts:
         held_until: dt.datetime | None = None,
         new_card: str = "",
         totals: tuple[Counted, ...] = (),
+        frozen_from: dt.date | None = None,
+        frozen_until: dt.date | None = None,
     ):
         self.merchant: Final = merchant
         self.branch: Final = branch
@@ -91,6 +93,8 @@ class ReceiptFacts:
         self.held_until: Final = held_until  # the issuer's local time
         self.new_card: Final = new_card  # that takes the card's place; the whole number, as above
         self.totals: Final = totals
+        self.frozen_from: Final = frozen_from  # a pass stands still from this day
+        self.frozen_until: Final = frozen_until  # to the end of this one
 
     def __repr__(self) -> str:
         return f"<ReceiptFacts {self.command} of {self.module}: {self.result:02}/{self.reason}>"

@@ -194,3 +194,11 @@ async def test_a_repeat_is_the_recorded_answer(shop: Shop) -> None:
     answer = await till.send(request)
     await till.sale(card, 100)
     assert await till.send(request) == answer
+
+
+async def test_totals_of_visits_are_not_money(shop: Shop) -> None:
+    """The receipt counts visits, as does the answer's unit."""
+    till, passes = shop.till(), await new_pass(shop)
+    answer = await ask(till, 1, till.sequence, unit=VISIT, activate=(1, 10))
+    assert (answer.unit, b"1 / 10 visits" in answer.text, b"EUR" in answer.text) == (VISIT, True, False)
+    assert passes not in answer.text.decode("ascii")

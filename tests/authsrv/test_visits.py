@@ -235,6 +235,7 @@ class TestFreeze:
         assert ends is not None
         frozen = await self.freeze(shop, card, today, today + 9 * A_DAY)
         assert (frozen.result, frozen.valid_until) == (Result.APPROVED, ends + 10 * A_DAY)
+        assert (b"Frozen from" in frozen.text, b"Frozen until" in frozen.text) == (True, True)
         refused = await enter(shop, card)
         assert (refused.result, refused.reason) == (Result.RESTRICTED, Reason.FROZEN)
 
