@@ -21,6 +21,7 @@ check: $(VENV)/.installed  ## types, lint, layers, generated files, and the test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m protocol.generate --check
+	$(BIN)/python -m authsrv.generate --check
 	$(BIN)/pytest -q -m system
 
 # The same source with the modules of every request compiled: needs a C compiler and Python's headers. It is built from a
@@ -41,8 +42,9 @@ test-compiled: compiled  ## what is compiled, and whole switches of it, tested a
 speed: compiled  ## a short comparison with a stored procedure; a broken hot path fails, noise does not
 	PYTHONPATH=$(COMPILED) $(BIN)/authsrv-loadtest compare --turn-s 4 --rounds 1 --bar 0.3 --json
 
-generate: $(VENV)/.installed  ## rewrite what comes from the wire's declarations
+generate: $(VENV)/.installed  ## rewrite what comes from the declarations of the wire and from the table
 	$(BIN)/python -m protocol.generate
+	$(BIN)/python -m authsrv.generate
 
 # One environment for all three targets. `pip` refuses whatever does not match the hashes of the lock.
 $(VENV)/.installed: requirements/dev.lock pyproject.toml

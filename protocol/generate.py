@@ -7,8 +7,9 @@ This is a tool of the build, run by hand and by CI; no program imports it.
 """
 
 import argparse
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from protocol import c_header, examples, reference
@@ -30,19 +31,19 @@ def stale(wanted: Mapping[Path, str]) -> list[Path]:
     return [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
 
 
-def main() -> int:
-    """Run as a program; gives the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m protocol.generate", description=(__doc__ or "").splitlines()[0])
+def run(program: str, wanted: Mapping[Path, str], given: Sequence[str] | None = None) -> int:
+    """Write the files, or only check them; gives the exit status. `given` are the words behind the program's name."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description="Write the generated files.")
     parser.add_argument("--check", action="store_true", help="change nothing; end with 1 if a file is not current")
-    if parser.parse_args().check:
-        for path in (found := stale(artefacts())):
-            sys.stderr.write(f"{path.relative_to(HERE.parent)} is not current: run `make generate`\n")
+    if parser.parse_args(given).check:
+        for path in (found := stale(wanted)):
+            sys.stderr.write(f"{os.path.relpath(path)} is not current: run `make generate`\n")
         return 1 if found else 0
-    for path, text in artefacts().items():
+    for path, text in wanted.items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("protocol.generate", artefacts()))
