@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import cache
@@ -23,6 +23,7 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
+from loyalty.places import DEPTH_MAX, Path, Places, depth, places
 from loyalty.programme import AccessCode, Begins, DueFrom, Kind, Programme
 
 _NOT_ABOVE = (
@@ -40,13 +41,17 @@ _DEMANDS = {
     "uniqueItems": "each once",
 }
 _CHOICES: Mapping[str, type[StrEnum]] = {"kind": Kind, "access_code": AccessCode, "begins": Begins, "due_from": DueFrom}
-_KEY = re.compile(r"""\s*\[*\s*["']?([\w-]+)""")
 _SYNTAX_LINE = re.compile(r"at line (\d+)")
+_LONG_NUMBER = re.compile(r"\d[\d_]{4299,}")  # longer ones Python does not read
+_NUMBER_BITS = 1024  # far above any number of a programme, and short enough to be shown
+_BARE_KEY = re.compile(r"[\w-]+", re.ASCII)
+_SHOWN_SIGNS = 60
+_NESTED = "more lists and tables stand in one another than any programme has; leave them out"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
-    """One mistake: the line where it stands (0 where it stands in none) and what to do."""
+    """One mistake: the line where it stands (0 where there are no lines) and what to do."""
 
     line: int
     text: str
@@ -78,18 +83,34 @@ def parse_programme(text: str, source: str) -> Programme:
         ProgrammeError: with every mistake, by line.
 
     """
+    found = places(text)
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        found = _SYNTAX_LINE.search(str(error))
-        line = int(found[1]) if found else len(text.splitlines())
-        raise ProgrammeError(source, (Mistake(line, f"this is not TOML: {error}"),)) from None
-    return _checked(data, source, _lines(text))
+        raise ProgrammeError(source, (_syntax(str(error), text, found),)) from None
+    except RecursionError:
+        raise ProgrammeError(source, (Mistake(found.too_deep or 0, _NESTED),)) from None
+    except ValueError:  # a number of more digits than Python reads
+        before = text.partition(long[0])[0] if (long := _LONG_NUMBER.search(text)) else ""
+        raise ProgrammeError(source, (Mistake(before.count("\n") + 1, "this number is too long"),)) from None
+    return _checked(data, source, found)
+
+
+def _syntax(error: str, text: str, found: Places) -> Mistake:
+    """Say what is no TOML, where the eye has to look: at what is open to the end of the text where it begins."""
+    if text.startswith("\ufeff"):
+        return Mistake(1, "the text begins with a byte order mark; save it as UTF-8 without one")
+    if "Cannot overwrite" in error and found.twice is not None:
+        key, first, second = found.twice
+        return Mistake(second, f"{_name(key)} is written twice, on line {first} already; leave one of them out")
+    if line := _SYNTAX_LINE.search(error):
+        return Mistake(int(line[1]), f"this is not TOML: {error}")
+    return Mistake(found.unclosed or len(text.rstrip("\n").split("\n")), f"this is not TOML: {error}")
 
 
 def load_programme(data: Mapping[str, Any], source: str) -> Programme:
     """Make a programme of what `programme_document` gave; `ProgrammeError` with every mistake."""
-    return _checked(data, source, {})
+    return _checked(data, source, None)
 
 
 def programme_document(programme: Programme) -> dict[str, Any]:
@@ -133,25 +154,50 @@ def _validator() -> Validator:
     return kind(schema(), format_checker=FormatChecker(["date"]))
 
 
-def _lines(text: str) -> dict[str, int]:
-    lines: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if found := _KEY.match(line):
-            lines.setdefault(found[1], number)
-    return lines
+def _checked(data: Mapping[str, Any], source: str, found: Places | None) -> Programme:
+    """Make a programme of what was read, or refuse it; `found` says where things stand, None: nowhere."""
 
+    def refuse(wrong: Iterable[tuple[Path, str]]) -> None:
+        mistakes = tuple(sorted(Mistake(_line(found, path), text) for path, text in wrong))
+        if mistakes:
+            raise ProgrammeError(source, mistakes)
 
-def _checked(data: Mapping[str, Any], source: str, lines: Mapping[str, int]) -> Programme:
+    refuse(_unreadable(data))
     plain = {key: value.isoformat() if isinstance(value, dt.date) else value for key, value in data.items()}
     wrong = {told for error in _validator().iter_errors(plain) for told in _told(error)}
-    sound = {key: value for key, value in plain.items() if key not in {name for name, _ in wrong}}
-    found = wrong.union(_contradictions(sound))
-    if found:
-        raise ProgrammeError(source, tuple(sorted(Mistake(lines.get(key, 0), text) for key, text in found)))
+    sound = {key: value for key, value in plain.items() if key not in {path[0] for path, _ in wrong}}
+    refuse(wrong.union(((key,), text) for key, text in _contradictions(sound)))
     return _programme(sound)
 
 
-def _told(error: ValidationError) -> Iterator[tuple[str, str]]:
+def _line(found: Places | None, path: Path) -> int:
+    """The line of what a mistake is about; what is missing is told at the kind that asks for it, or at the top."""
+    if found is None:
+        return 0
+    return found.line(path) or found.line(("kind",)) or 1
+
+
+def _unreadable(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Find what the schema's own check could not even write into its error."""
+    for key, value in data.items():
+        if depth(value) > DEPTH_MAX:
+            yield (key,), f"{_name(key)}: {_NESTED}"
+        elif any(type(each) is int and each.bit_length() > _NUMBER_BITS for each in _leaves(value)):
+            yield (key,), f"{_name(key)}: this number is too long"
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    match value:
+        case list():
+            for each in value:
+                yield from _leaves(each)
+        case Mapping():
+            yield from _leaves(list(value.values()))
+        case _:
+            yield value
+
+
+def _told(error: ValidationError) -> Iterator[tuple[Path, str]]:
     """Say what a schema error is about and what to do, for each property that it concerns."""
     properties = schema()["properties"]
     value: Any = error.instance
@@ -160,17 +206,28 @@ def _told(error: ValidationError) -> Iterator[tuple[str, str]]:
         case "required":
             for key in rule:
                 if key not in value:
-                    yield key, f"{key} is missing; write it: {properties[key]['description']}"
+                    yield (key,), f"{key} is missing; write it: {properties[key]['description']}"
         case "additionalProperties":
             for key in value:
                 if key not in properties:
-                    near = difflib.get_close_matches(key, properties, 1)
-                    yield key, f"{key} is not known; " + (f"did you mean {near[0]}?" if near else "leave it out")
+                    near = difflib.get_close_matches(key[:_SHOWN_SIGNS], properties, 1)
+                    to_do = f"did you mean {near[0]}?" if near else "leave it out"
+                    yield (key,), f"{_name(key)} is not known; {to_do}"
         case _:
             key = str(error.path[0])
-            shown = json.dumps(value, ensure_ascii=False, default=str)
+            path: Path = (key, int(error.path[1])) if len(error.path) > 1 else (key,)
+            shown = _short(json.dumps(value, ensure_ascii=False, default=str))
             demand = _demand(str(error.validator), rule)
-            yield key, f"{key} cannot be {shown}; write {demand}: {properties[key]['description']}"
+            yield path, f"{key} cannot be {shown}; write {demand}: {properties[key]['description']}"
+
+
+def _name(key: str) -> str:
+    """A key as it can stand in a line of text."""
+    return _short(key if _BARE_KEY.fullmatch(key) else json.dumps(key))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_SIGNS else f"{text[:_SHOWN_SIGNS]}..."
 
 
 def _demand(validator: str, rule: Any) -> str:

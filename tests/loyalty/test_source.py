@@ -82,7 +82,7 @@ def test_schema_and_value_name_the_same_properties() -> None:
 
 
 def test_every_mistake_is_told_at_once_with_its_line() -> None:
-    """Four mistakes on three lines and one that stands on none."""
+    """Four mistakes on four lines, and what is missing at the kind that asks for it."""
     text = EXAMPLE.replace("version = 1", "version = 0").replace("partial = true ", "partial = 1 ")
     text = text.replace("refundable", "refundabel").replace('"EUR"', '"EUX"')
     with pytest.raises(ProgrammeError) as caught:
@@ -90,8 +90,8 @@ def test_every_mistake_is_told_at_once_with_its_line() -> None:
     told = str(caught.value).splitlines()
     assert told[0] == "gift.toml is not a programme:"
     for line, start in (
-        (told[1], "refundable is missing; write it: whether the money"),
-        (told[2], f"line {_line(text, 'version =')}: version cannot be 0; write 1 or more: counts up"),
+        (told[1], f"line {_line(text, 'version =')}: version cannot be 0; write 1 or more: counts up"),
+        (told[2], f"line {_line(text, 'kind =')}: refundable is missing; write it: whether the money"),
         (told[3], f'line {_line(text, "currency =")}: currency "EUX" is not in ISO 4217'),
         (told[4], f"line {_line(text, 'partial =')}: partial cannot be 1; write true or false: whether"),
         (told[5], f"line {_line(text, 'refundabel =')}: refundabel is not known; did you mean refundable?"),
@@ -111,6 +111,114 @@ def test_what_is_not_toml_is_told_with_its_line() -> None:
             parse_programme(text, "gift.toml")
         assert [mistake.line for mistake in caught.value.mistakes] == [2]
         assert caught.value.mistakes[0].text.startswith("this is not TOML: ")
+
+
+def told_of(text: str) -> list[tuple[int, str]]:
+    """The mistakes of a text, each with its line."""
+    with pytest.raises(ProgrammeError) as caught:
+        parse_programme(text, "gift.toml")
+    return [(mistake.line, mistake.text) for mistake in caught.value.mistakes]
+
+
+LAST = len(EXAMPLE.splitlines())
+LONG = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "start"),
+    [
+        (EXAMPLE + "version = 2\n", LAST + 1, "version is written twice, on line 6 already; leave one of them out"),
+        (EXAMPLE + "branches = [1]\nbranches = [\n1,\n2\n]\n", LAST + 2, "branches is written twice, on line"),
+        (EXAMPLE + "x.y = 1\nx = 2\n", LAST + 2, "this is not TOML: Cannot overwrite a value"),
+        (EXAMPLE + "\n[x]\n\n[x]\n", LAST + 4, "this is not TOML: Cannot declare"),
+        (EXAMPLE + "branches = [1,\n2\n\n", LAST + 1, "this is not TOML: Unclosed array"),
+        (EXAMPLE + 'title = """\nmuch\n', LAST + 1, "this is not TOML: Unterminated string"),
+        (EXAMPLE + 'title = "much\n\n', LAST + 1, "this is not TOML: Illegal character"),
+        (EXAMPLE + "effective_until = 2025-13-01\n", LAST + 1, "this is not TOML: "),
+        ("\ufeff" + EXAMPLE, 1, "the text begins with a byte order mark; save it as UTF-8 without one"),
+        (EXAMPLE + f"branches = [1]\nsale_maximum_minor = {LONG}\n", LAST + 2, "this number is too long"),
+    ],
+)
+def test_what_is_not_toml_is_told_where_the_eye_has_to_look(text: str, line: int, start: str) -> None:
+    """A key that is written twice at the second one, what is open to the end where it begins."""
+    [(found, told)] = told_of(text)
+    assert found == line
+    assert told.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("value", "lines"),
+    [
+        ('[1, "two", 3]', [0]),
+        ('[\n  1,  # the first, not the last]\n  "two",\n\n  3, 4.0,\n]', [2, 4]),
+        ("[\n  [2],\n  { a = 1, b = [1, 2] },\n  1979-05-27,\n  true]", [1, 2, 3, 4]),
+        ('[1, \'it, [\', "[,\\"", \n """"\n,\n""""\n, -1]', [0, 0, 1, 4]),
+    ],
+)
+def test_what_is_wrong_in_a_list_is_told_at_its_own_line(value: str, lines: list[int]) -> None:
+    """Whatever stands before it in the list: comments, brackets, texts of several lines."""
+    *told, last = told_of(f"{EXAMPLE}branches = {value}\nsale_maximum_minor = 0\n")
+    assert [line for line, _ in told] == [LAST + 1 + line for line in lines]
+    assert all(text.startswith("branches cannot be ") for _, text in told)
+    assert last[0] == LAST + 2 + value.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", {1}),
+        (EXAMPLE.replace('kind = "gift"', ""), {1}),
+        (EXAMPLE.replace("version = 1", "") + "\n[version]\nversion = 0\n", {LAST + 2}),
+        (EXAMPLE.replace("version = 1", "# version = 2"), {8}),
+        (EXAMPLE.replace("version = 1", '"vers\\u0069on" = 0'), {6}),
+        (EXAMPLE.replace("version = 1", "version.major = 1"), {6}),
+        (EXAMPLE.replace("version = 1", "version = 0").replace("\n", "\r\n"), {6}),
+        (EXAMPLE.replace("Gift card", "Gift\u2028\u0085card").replace("per_day = 5", "per_day = 0"), {24}),
+        (EXAMPLE.replace('"Gift card"', '"""\nversion = 9"""').replace("version = 1", ""), {9}),
+        (EXAMPLE + '"a\\nb" = 1\n', {LAST + 1}),
+        (EXAMPLE + "[[branches]]\nnumber = 1\n", {LAST + 1}),
+    ],
+)
+def test_each_mistake_stands_on_the_line_of_its_key(text: str, found: set[int]) -> None:
+    """Not of what only looks like it, in a comment, a text or a table; what is missing at the kind, else at the top."""
+    told = told_of(text)
+    assert {line for line, _ in told} == found
+    assert not any("\n" in text for _, text in told)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "branches = " + "[" * 100_000,
+        "branches = " + "[" * 300 + "]" * 300,
+        "branches = " + "[" * 5_000 + "]" * 5_000,
+        "branches = " + "{a=" * 5_000 + "1" + "}" * 5_000,
+        "branches" + ".a" * 3_000 + " = 1",
+    ],
+    ids=["open", "closed", "deep", "tables", "dotted"],
+)
+def test_what_is_nested_without_end_is_told_and_no_fault(more: str) -> None:
+    """However many brackets there are."""
+    [(line, told)] = told_of(f"{EXAMPLE}{more}\n")
+    assert line == LAST + 1
+    assert "more lists and tables stand in one another than any programme has; leave them out" in told
+
+
+def test_a_long_value_is_told_in_short() -> None:
+    """A number of any length, and a text that would hide what is said of it."""
+    for value in ("0x" + "f" * 5000, f"[1, 0x{'f' * 5000}]"):
+        assert told_of(f"{EXAMPLE}branches = {value}\n") == [(LAST + 1, "branches: this number is too long")]
+    [(line, told)] = told_of(EXAMPLE.replace("Gift card", "G" * 10_000))
+    assert line == 7
+    assert told.startswith('title cannot be "GGG')
+    assert "...; write 48 signs or fewer: what holders" in told
+    assert len(told) < 250
+
+
+def test_what_comes_from_the_database_has_no_lines() -> None:
+    """There is no text to look at."""
+    with pytest.raises(ProgrammeError, match=r"\n  version cannot be 0; write 1 or more"):
+        load_programme(GIFT | {"version": 0}, "the database")
 
 
 @pytest.mark.parametrize(
