@@ -19,8 +19,8 @@ Path = tuple[str] | tuple[str, int]
 
 _TOKENS: Final = re.compile(
     r"""
-      (?P<string> \"{3} (?: [^"\\] | \\. | \"{1,2}(?!\") )* \"{3,5} | '{3} (?: [^'] | '{1,2}(?!') )* '{3,5}
-                | \"(?!\"\") (?: [^"\\\n] | \\. )* \" | '(?!'') [^'\n]* ' )
+      (?P<string> \"{3} (?: [^"\\]++ | \\. | \"{1,2}(?!\") )*+ \"{3,5} | '{3} (?: [^']++ | '{1,2}(?!') )*+ '{3,5}
+                | \"(?!\"\") (?: [^"\\\n]++ | \\. )*+ \" | '(?!'') [^'\n]* ' )
     | (?P<unclosed> \"{3} | '{3} )
     | (?P<comment> \#[^\n]* )
     | (?P<newline> \n )
@@ -77,14 +77,14 @@ class _Reader:
 
     def take(self, token: re.Match[str]) -> None:
         """Go on by a token."""
-        kind, before = token.lastgroup, self._text[self._begins : token.start()]
+        kind = token.lastgroup
         if kind in ("string", "open", "other"):
             self._value(token[0])
         if kind == "newline" and not self._open:
             self._begins, self._key, self._element, self._header = token.end(), None, -1, False
         elif kind == "equals" and not self._open and self._key is None and not self._header:
-            self._assigned(_path(before))
-        elif kind == "open" and not self._open and self._key is None and not before.strip():
+            self._assigned(_path(self._before(token)))
+        elif kind == "open" and not self._open and self._key is None and not self._before(token).strip():
             self._headed(_path(self._text[token.end() :].partition("\n")[0].partition("]")[0].lstrip("[")))
         elif kind == "open" and not self._header:
             self._open.append(self.line)
@@ -97,6 +97,10 @@ class _Reader:
         elif kind == "comma" and len(self._open) == 1 and self._element >= 0:
             self._element += 1
         self.line += token[0].count("\n")
+
+    def _before(self, token: re.Match[str]) -> str:
+        """What stands between the beginning of the statement and a token."""
+        return self._text[self._begins : token.start()]
 
     def _value(self, text: str) -> None:
         """Note an element, or that the value is a list."""
