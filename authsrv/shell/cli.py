@@ -96,7 +96,7 @@ def command(
                 configure_logs(read.log_format, read.log_level)
                 report = work(read, **given)
             if report is not None:
-                typer.echo(json.dumps(report.values) if as_json else "\n".join(report.lines))
+                _show(report, as_json=as_json)
 
         own = [
             each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -111,6 +111,18 @@ def command(
         return work
 
     return decorate
+
+
+def _show(report: Report, *, as_json: bool) -> None:
+    """Print what a command has to say; complaints, which are in its JSON too, end the program as a refusal does."""
+    if as_json:
+        typer.echo(json.dumps(report.values))
+    elif report.lines:
+        typer.echo("\n".join(report.lines))
+    if report.complaints:
+        if not as_json:
+            typer.echo("\n".join(report.complaints), err=True)
+        raise typer.Exit(REFUSED)
 
 
 def _setting(name: str) -> inspect.Parameter:
@@ -261,6 +273,30 @@ def programme_load(
       {"number": 1, "name": "gift", "version": 1, "effective_from": "2025-01-01"}
     """
     return trio.run(commands.load_programme, settings, file)
+
+
+@command(programme_commands, "check", ())
+def programme_check(
+    settings: Settings,  # noqa: ARG001 - each command has them
+    files: Annotated[list[Path], typer.Argument(help="programmes in TOML; - is standard input")],
+) -> Report:
+    """Say what programmes mean, or every mistake in them by its line; no database is needed.
+
+    Mistakes go to stderr in the form FILE:LINE: TEXT, and the exit code is then 1. What only the database knows, such
+    as the versions that are loaded already, is checked by `authsrv programme load`.
+
+    Example:
+      authsrv programme check gift.toml visits.toml
+
+    JSON ("programme" is null where there are mistakes):
+      {"files": [{"file": "gift.toml",
+                  "programme": {"name": "gift", "version": 1, "kind": "gift", "effective_from": "2025-01-01",
+                                "meaning": ["valid at every branch"]},
+                  "mistakes": []},
+                 {"file": "visits.toml", "programme": null,
+                  "mistakes": [{"line": 9, "text": "visits cannot be 0; write 1 or more"}]}]}
+    """
+    return commands.check_programmes(files)
 
 
 @command(branch_commands, "add")

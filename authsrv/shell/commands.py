@@ -18,6 +18,7 @@ import trio
 
 from authsrv.card_number import card_number, serials
 from authsrv.keys import CARD_BYTES, KEY_BYTES, Purpose
+from authsrv.meaning import meaning
 from authsrv.shell import enrolment, key_file
 from authsrv.shell import seed as seeding
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits, Random
@@ -31,7 +32,7 @@ from ledger.shell.database import open_database
 from ledger.shell.door import Connection, commit, open_door
 from ledger.shell.migrate import migrate, status
 from ledger.shell.revisions import HEAD
-from loyalty.source import parse_programme
+from loyalty.source import ProgrammeError, parse_programme
 from protocol.numbers import VERSION, Command
 from protocol.signon import ModuleIdentity
 
@@ -175,6 +176,38 @@ async def load_programme(settings: Settings, file: Path) -> Report:
         },
         (f"programme {programme.name}, version {programme.version}, from {programme.effective_from} on",),
     )
+
+
+def check_programmes(files: Sequence[Path]) -> Report:
+    """Read programmes from TOML, and say what each means or what is wrong with it."""
+    checked: list[dict[str, Any]] = []
+    lines: list[str] = []
+    complaints: list[str] = []
+    for file in files:
+        entry: dict[str, Any] = {"file": str(file), "programme": None, "mistakes": []}
+        checked.append(entry)
+        try:
+            programme = parse_programme(_text(file), str(file))
+        except EnrolmentError as error:
+            entry["mistakes"] = [{"line": 0, "text": str(error)}]
+            complaints.append(str(error))
+        except ProgrammeError as error:
+            entry["mistakes"] = [{"line": each.line, "text": each.text} for each in error.mistakes]
+            complaints += [f"{file}:{each.line}: {each.text}" for each in error.mistakes]
+        else:
+            told = meaning(programme)
+            entry["programme"] = {
+                "name": programme.name,
+                "version": programme.version,
+                "kind": programme.kind.value,
+                "effective_from": programme.effective_from.isoformat(),
+                "meaning": list(told),
+            }
+            lines += [
+                f"{file} is good: {programme.name}, version {programme.version}, from {programme.effective_from} on",
+                *(f"  {line}" for line in told),
+            ]
+    return Report({"files": checked}, tuple(lines), tuple(complaints))
 
 
 async def add_branch(settings: Settings, number: int, name: str) -> Report:

@@ -143,7 +143,10 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
     assert all(option.help for option in COMMANDS[path].params)
 
 
-@pytest.mark.parametrize("path", [path for path in COMMANDS if path != ("version",)], ids=" ".join)
+WITHOUT_DATABASE = {("version",), ("programme", "check")}
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path not in WITHOUT_DATABASE], ids=" ".join)
 def test_every_command_takes_the_same_place(path: tuple[str, ...]) -> None:
     """The database is named alike everywhere."""
     options = {word for option in COMMANDS[path].params for word in option.opts}
@@ -370,6 +373,68 @@ def test_a_mistaken_programme_is_told_by_its_lines(opened: Desk, tmp_path: Path)
     assert "version" in complaint
     assert "partial" in complaint
     assert "Traceback" not in complaint
+
+
+def test_a_programme_is_checked_without_a_database() -> None:
+    """What it means stands on stdout, in amounts of its currency, and in JSON under its name."""
+    code, out, complaint = Desk().run("programme", "check", str(GIFT))
+    assert (code, complaint) == (0, "")
+    first, *lines = out.splitlines()
+    assert first == f"{GIFT} is good: gift, version 1, from 2025-01-01 on"
+    assert "  loads from 5.00 to 500.00 EUR, at most 5 a day; a card holds at most 1000.00 EUR" in lines
+    [checked] = Desk().ask("programme", "check", str(GIFT))["files"]
+    good, bad = shape("programme", "check")["files"]
+    assert checked.keys() == good.keys() == bad.keys()
+    assert checked["programme"].keys() == good["programme"].keys()
+    assert (checked["file"], checked["programme"]["kind"], checked["mistakes"]) == (str(GIFT), "gift", [])
+    assert [f"  {line}" for line in checked["programme"]["meaning"]] == lines
+
+
+def test_every_mistake_in_a_checked_programme_is_told_by_file_and_line(tmp_path: Path) -> None:
+    """Those of all files, and nothing else goes to stderr; what is good is told beside them."""
+    text = GIFT.read_text()
+    wrong, broken, absent = tmp_path / "wrong.toml", tmp_path / "broken.toml", tmp_path / "absent.toml"
+    wrong.write_text(text.replace("version = 1", "version = 0").replace("refundable = true", "branches = [1,\n0]"))
+    broken.write_text(text + "version = 2\n")
+    files = (wrong, GIFT, broken, absent)
+    code, out, complaint = Desk().run("programme", "check", *map(str, files))
+    assert (code, out.splitlines()[0]) == (1, f"{GIFT} is good: gift, version 1, from 2025-01-01 on")
+    told = complaint.splitlines()
+    starts = (
+        f"{wrong}:6: version cannot be 0; write 1 or more: counts up",
+        f"{wrong}:8: refundable is missing; write it: whether",
+        f"{wrong}:{line_of(wrong, '0]')}: branches cannot be 0; write 1 or more: the numbers",
+        f"{broken}:{line_of(broken, 'version = 2')}: version is written twice, on line 6 already",
+        f"{absent} cannot be read: No such file or directory",
+    )
+    assert len(told) == len(starts)
+    for line, start in zip(told, starts, strict=True):
+        assert line.startswith(start)
+    code, out, complaint = Desk().run("programme", "check", *map(str, files), "--json")
+    assert (code, complaint) == (1, "")
+    checked = json.loads(out)["files"]
+    assert [each["file"] for each in checked] == list(map(str, files))
+    assert [each["programme"] is None for each in checked] == [True, False, True, True]
+    assert [[mistake["line"] for mistake in each["mistakes"]] for each in checked] == [
+        [6, 8, line_of(wrong, "0]")],
+        [],
+        [line_of(broken, "version = 2")],
+        [0],
+    ]
+
+
+def line_of(file: Path, start: str) -> int:
+    """The line of a file that begins so."""
+    return next(number for number, line in enumerate(file.read_text().splitlines(), 1) if line.startswith(start))
+
+
+def test_a_programme_from_standard_input_is_checked() -> None:
+    """Under the name that it was called by; nesting without end is a mistake and no fault."""
+    code, out, complaint = Desk().run("programme", "check", "-", typed=GIFT.read_text())
+    assert (code, out.splitlines()[0], complaint) == (0, "- is good: gift, version 1, from 2025-01-01 on", "")
+    code, out, complaint = Desk().run("programme", "check", "-", typed="name = 'x'\nbranches = " + "[" * 100_000)
+    assert (code, out) == (1, "")
+    assert complaint == "-:2: more lists and tables stand in one another than any programme has; leave them out\n"
 
 
 @pytest.mark.usefixtures("opened")
