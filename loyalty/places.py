@@ -85,7 +85,7 @@ class _Reader:
         elif kind == "equals" and not self._open and self._key is None and not self._header:
             self._assigned(_path(self._before(token)))
         elif kind == "open" and not self._open and self._key is None and not self._before(token).strip():
-            self._headed(_path(self._text[token.end() :].partition("\n")[0].partition("]")[0].lstrip("[")))
+            self._headed(_path(self._header_behind(token)))
         elif kind == "open" and not self._header:
             self._open.append(self.line)
             if len(self._open) > DEPTH_MAX and self.found.too_deep is None:
@@ -101,6 +101,11 @@ class _Reader:
     def _before(self, token: re.Match[str]) -> str:
         """What stands between the beginning of the statement and a token."""
         return self._text[self._begins : token.start()]
+
+    def _header_behind(self, token: re.Match[str]) -> str:
+        """The name in a header that a bracket opens."""
+        end = self._text.find("\n", token.end())
+        return self._text[token.end() : end if end >= 0 else None].partition("]")[0].lstrip("[")
 
     def _value(self, text: str) -> None:
         """Note an element, or that the value is a list."""
