@@ -145,8 +145,8 @@ async def add_branch(connection: Connection, number: int, name: str) -> None:
 async def add_programme(connection: Connection, programme: Programme) -> int:
     """Add a programme or a further version of one, and return the programme's number.
 
-    Raises `EnrolmentError` for a version or first day that is not later than the last, or for another currency than
-    the issuer's.
+    Raises `EnrolmentError` for a version or first day that is not later than the last, for another kind of card than
+    the last, or for another currency than the issuer's.
     """
     async with refusals():
         number: int = await connection.fetchval(

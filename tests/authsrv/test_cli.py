@@ -375,6 +375,17 @@ def test_a_mistaken_programme_is_told_by_its_lines(opened: Desk, tmp_path: Path)
     assert "Traceback" not in complaint
 
 
+def test_a_further_version_for_another_kind_of_card_is_refused(opened: Desk, tmp_path: Path) -> None:
+    """In one line that says what to do instead, though the file itself is good."""
+    file = tmp_path / "gift.toml"
+    text = (GIFT.parent / "visits.toml").read_text().replace('name = "visits"', 'name = "gift"')
+    file.write_text(text.replace("version = 1", "version = 2").replace("2025-01-01", "2026-01-01", 1))
+    assert Desk().run("programme", "check", str(file))[0] == 0
+    complaint = opened.refused("programme", "load", str(file))
+    assert "gift is for cards of the kind gift" in complaint
+    assert "give the new programme another name" in complaint
+
+
 def test_a_programme_is_checked_without_a_database() -> None:
     """What it means stands on stdout, in amounts of its currency, and in JSON under its name."""
     code, out, complaint = Desk().run("programme", "check", str(GIFT))

@@ -30,7 +30,7 @@ from authsrv.shell.enrolment import (
 )
 from ledger.faults import BadRow, Unavailable
 from ledger.shell.door import Connection, Door, open_door
-from loyalty.programme import AccessCode
+from loyalty.programme import AccessCode, Kind
 from loyalty.source import load_programme, parse_programme
 from protocol.numbers import Suite
 
@@ -40,7 +40,12 @@ if TYPE_CHECKING:
     from conftest import Issuer
 
 KEK = bytes(range(32))
-GIFT = parse_programme((Path(loyalty.__file__).parent / "programmes" / "gift.toml").read_text(), "gift.toml")
+PROGRAMMES = {
+    kind: parse_programme((Path(loyalty.__file__).parent / "programmes" / f"{kind}.toml").read_text(), f"{kind}.toml")
+    for kind in Kind
+}
+GIFT = PROGRAMMES[Kind.GIFT]
+OF_OTHER_KINDS = [programme for kind, programme in PROGRAMMES.items() if kind is not Kind.GIFT]
 NUMBER = "6006491000000000015"
 OTHER = "6006491000000000023"
 CALLS = itertools.count()
@@ -155,6 +160,24 @@ async def test_a_programme_in_another_currency_is_refused(enrolled: Door) -> Non
     with pytest.raises(EnrolmentError, match="PLN and the issuer in EUR"):
         await enrolled.run(lambda c: add_programme(c, replace(GIFT, name="other", currency="PLN")))
     assert await enrolled.run(lambda c: c.fetchval("select count(*) from programmes")) == 1
+
+
+async def test_a_version_of_another_kind_is_refused(enrolled: Door) -> None:
+    """Cards that hold money would be asked for visits, or for a limit."""
+    assert {other.name for other in OF_OTHER_KINDS} == {"visits", "credit"}
+    for other in OF_OTHER_KINDS:
+        later = replace(other, name="gift", version=2, effective_from=date(2026, 1, 1))
+        with pytest.raises(EnrolmentError, match=r"gift is for cards of the kind gift, .* another name"):
+            await enrolled.run(lambda c, later=later: add_programme(c, later))  # type: ignore[misc]
+        await enrolled.run(lambda c, other=other: add_programme(c, other))  # type: ignore[misc]
+        with pytest.raises(EnrolmentError, match=f"{other.name} is for cards of the kind {other.kind.value}, "):
+            await enrolled.run(
+                lambda c, name=other.name: add_programme(  # type: ignore[misc]
+                    c, replace(GIFT, name=name, version=2, effective_from=date(2026, 1, 1))
+                )
+            )
+    kinds = "select array_agg(document ->> 'kind' order by programme) from programme_versions"
+    assert await enrolled.run(lambda c: c.fetchval(kinds)) == ["gift", *(other.kind for other in OF_OTHER_KINDS)]
 
 
 async def test_the_keys_are_made_once(enrolled: Door) -> None:
