@@ -117,7 +117,7 @@ class _Reader:
             self._element = 0
 
     def _assigned(self, path: tuple[str, ...]) -> None:
-        self._key = path[0] if path and not self._tables else ""
+        self._key = path[0] if path else ""
         if not path:
             return
         if not self._tables:

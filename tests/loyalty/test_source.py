@@ -169,6 +169,7 @@ def test_what_is_wrong_in_a_list_is_told_at_its_own_line(value: str, lines: list
         ("", {1}),
         (EXAMPLE.replace('kind = "gift"', ""), {1}),
         (EXAMPLE.replace("version = 1", "") + "\n[version]\nversion = 0\n", {LAST + 2}),
+        (EXAMPLE.replace("version = 1", "") + "\n[more]\nversion = 2\n", {8, LAST + 2}),
         (EXAMPLE.replace("version = 1", "# version = 2"), {8}),
         (EXAMPLE.replace("version = 1", '"vers\\u0069on" = 0'), {6}),
         (EXAMPLE.replace("version = 1", "version.major = 1"), {6}),
