@@ -100,6 +100,7 @@ def results_page() -> str:
         "Not recorded besides what is marked here: echo and page, which move nothing. The switch sends no text where "
         "it could not ask the database, as with most of 91 and 96, or where the request has no usable name: then the "
         "till shows its own words.",
+        "No answer at all is not final either: nothing is known then, and the module goes on as after 91.",
         *(part for result in Result for part in _section(result)),
     )
 
