@@ -12,8 +12,10 @@ from protocol.numbers import GivenReason, Reason, Result
 _BLOCKS_OF_PLASTIC: Final = frozenset((GivenReason.LOST.value, GivenReason.STOLEN.value, GivenReason.DAMAGED.value))
 
 
-def block(request: Request, _facts: Facts, card: Card, _programme: Programme) -> Decision:
+def block(request: Request, facts: Facts, card: Card, _programme: Programme) -> Decision:
     """Refuse the card from now on, for the reason that is given."""
+    if card.blocked in HARD_BLOCKS and not facts.module.desk:
+        return decline(HARD_BLOCKS[card.blocked])
     return Decision(Result.APPROVED, card=card._replace(blocked=request.reason.value))
 
 

@@ -13,6 +13,8 @@ Choices that a clerk asks about:
   * A pass that has ended can be loaded again: its visits have lapsed, and what is sold is a new pass on the old card.
   * A pass can be frozen while it is blocked, since who is ill or has lost the card may ask for it.
   * A card that was never sold can be blocked, so that a stolen box of cards is worth nothing.
+  * A blocked card can be blocked for another reason, since what was mislaid may turn out to be stolen; one that is lost
+    or stolen stays so until a desk says otherwise.
   * A blocked or expired card can be replaced: that is what lost, stolen and worn cards need.
 """
 
@@ -78,7 +80,7 @@ _ROWS: Final[dict[Command, tuple[Reason | None, ...]]] = {
     Command.PAYMENT:            (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     _NOT_YET, None),
     Command.VISIT:              (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
     Command.CASH_OUT:           (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
-    Command.BLOCK:              (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, None,     None,     None),
+    Command.BLOCK:              (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     None,     None),
     Command.UNBLOCK:            (_UNKNOWN, _REPLACED, _CLOSED, None,     _FREE,    _FREE,    _FREE),
     Command.CHANGE_ACCESS_CODE: (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
     Command.REPLACE:            (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     _NOT_YET, None),

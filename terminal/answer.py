@@ -12,6 +12,7 @@ from protocol.codec import LayoutError
 from protocol.messages import FormatError, Request, RequestName, Response, date_number
 from protocol.numbers import Result
 from receipts.code_pages import codec
+from receipts.receipt import merchant_copy
 
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
@@ -61,6 +62,22 @@ class Answer:
     def lines(self) -> tuple[str, ...]:
         """The receipt as the printer puts it on paper."""
         return tuple(self.text.splitlines())
+
+    def merchant_copy(self, language: str = "en") -> tuple[str, ...]:
+        """The receipt once more, as the shop keeps it: with a mark and a line for the signature.
+
+        Args:
+            language: of the mark and of what stands below the line.
+
+        Raises:
+            ValueError: a language that there are no texts in, or a receipt that was not approved.
+
+        """
+        if not self.approved:
+            raise ValueError("what was not approved is not signed")
+        page = Response.decode(self.recorded)
+        text = merchant_copy(self.text.encode(codec(page.code_page)), language, page.columns, page.code_page)
+        return tuple(text.decode(codec(page.code_page)).splitlines())
 
     @classmethod
     def read(cls, request: Request, recorded: bytes) -> Self | None:

@@ -16,8 +16,9 @@ More of a step: `code = true` sends the card's code, `code = "wrong"` a wrong on
 `deadline_s` is the till's patience; `cut = true` pulls the cable as soon as the request has left; `hold_back = true`
 writes the request and does not send it, `do = "send"` sends it later; steps that follow each other with the same
 `together` are played at the same time. `limit = "50.00"` and `days = 7` are what a desk sets; `persons = 5` enter on
-one pass; a pass is sold, and a credit card handed out, without an amount. `do = "totals"` compares what the till has
-moved in one `unit` ("money" or "visits") since the day began.
+one pass; a pass is sold, and a credit card handed out, without an amount. `signature = true` prints the shop's copy
+too, with a line to sign on. `do = "totals"` compares what the till has moved in one `unit` ("money" or "visits") since
+the day began.
 """
 
 import tomllib
@@ -119,6 +120,7 @@ class Step:
     days: int = 0
     persons: int = 0
     unit: str = ""
+    signature: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ _KINDS: Final[dict[str, type | tuple[type, ...]]] = {
     "days": int,
     "persons": int,
     "unit": str,
+    "signature": bool,
 }
 
 

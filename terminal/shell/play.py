@@ -263,6 +263,8 @@ def _print(step: Step, steps: int, outcome: Outcome, say: Callable[[str], None])
         lines.append(f"    {outcome.note}")
     if outcome.answer is not None:
         lines += [(BAR + line).rstrip() for line in outcome.answer.lines]
+        if step.signature and outcome.answer.approved:
+            lines += [BAR.rstrip(), *((BAR + line).rstrip() for line in outcome.answer.merchant_copy())]
     say("\n".join(lines))
 
 

@@ -37,6 +37,17 @@ class TestBlock:
         assert (await till.ask(Command.UNBLOCK, card=card, reason=GivenReason.HOLDER)).result == Result.APPROVED
         assert (await till.sale(card, 100)).result == Result.APPROVED
 
+    async def test_a_mislaid_card_turns_out_to_be_stolen(self, shop: Shop) -> None:
+        """The graver reason takes the place of the other; a till cannot take it back by blocking for a lighter one."""
+        till, card = shop.till(), await active_card(shop, 5000)
+        for reason in (GivenReason.HOLDER, GivenReason.STOLEN):
+            assert (await till.ask(Command.BLOCK, card=card, reason=reason)).result == Result.APPROVED
+        lighter = await till.ask(Command.BLOCK, card=card, reason=GivenReason.HOLDER)
+        assert (lighter.result, lighter.reason) == (Result.STOLEN, Reason.STOLEN)
+        assert (await till.sale(card, 1)).reason == Reason.STOLEN
+        desk = await shop.till(DESK).ask(Command.BLOCK, card=card, reason=GivenReason.HOLDER)
+        assert (desk.result, (await till.sale(card, 1)).reason) == (Result.APPROVED, Reason.BLOCKED)
+
     async def test_a_stolen_box_cannot_be_sold(self, shop: Shop) -> None:
         """A card that was never sold can be blocked; unblocked it is unsold still."""
         card = await new_card(shop)

@@ -76,3 +76,18 @@ def test_messages_say_what_happened_and_hide_the_rest():
     assert "reversal was declined" in str(NoAnswerError(name, sent=True, reversal=declined))
     assert "1001/2026-03-14/5" in str(UnsettledError((name,)))
     assert "6280000000000017" not in repr(reversal) + str(NoAnswerError(name, sent=True, reversal=reversal))
+
+
+def test_the_shops_copy_is_the_receipt_with_a_line_to_sign():
+    """Each line of the receipt, a mark above and a signature below, as wide as the paper; a decline is not signed."""
+    fields = ECHOED | {"columns": 32, "code_page": CodePage.CP775, "pages": 1, "page": 1}
+    answer = Answer.read(REQUEST, Response(**fields, text="SALE\nBrīvības 1\n".encode("cp775")).encode())
+    assert answer is not None
+    copy = answer.merchant_copy("lv")
+    assert [line for line in copy if line in answer.lines] == list(answer.lines)
+    assert "TIRGOTĀJA" in copy[0]
+    assert "_" * 32 in copy
+    declined = Answer.read(REQUEST, Response(**fields, result=51, text=b"SALE\n").encode())
+    assert declined is not None
+    with pytest.raises(ValueError, match="not approved"):
+        declined.merchant_copy()

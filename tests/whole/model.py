@@ -32,7 +32,7 @@ SHOWS_CARD = (
 )
 THOUGH_BLOCKED = (
     *(*ENDS_HOLD, Command.REFUND, Command.UNBLOCK, Command.REPLACE, Command.RESET_TRIES),
-    *(Command.PAYMENT, Command.LIMIT, Command.FREEZE),
+    *(Command.PAYMENT, Command.LIMIT, Command.FREEZE, Command.BLOCK),
 )
 THOUGH_OVER = (Command.BALANCE, Command.RELOAD, Command.BLOCK, Command.REPLACE, Command.RESET_TRIES)  # of a pass
 OF_EVERY_KIND = {
@@ -281,6 +281,8 @@ class Model:
             case Command.PAYMENT:
                 card.bring(slip.amount)
                 return self._yes(slip.amount)
+            case Command.BLOCK if card.blocked in LOST_OR_STOLEN and not desk:
+                return self._no(LOST_OR_STOLEN[GivenReason(card.blocked)])
             case Command.BLOCK:
                 card.blocked = slip.reason
             case Command.UNBLOCK if card.blocked in LOST_OR_STOLEN and not desk:
