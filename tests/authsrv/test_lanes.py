@@ -163,10 +163,14 @@ class TestSettle:
     async def test_rules_that_cannot_be_read(self, shop: Shop) -> None:
         """Rules that this program cannot read decide nothing: 91, not recorded, and the lane goes on once mended."""
         asks, count = await sales(shop, 2), await recorded(shop)
-        await shop.query('update programme_versions set document = document || \'{"kind": "lottery"}\'')
+        await shop.query(
+            'update programme_versions set document = document || \'{"kind": "lottery"}\' where programme = 1'
+        )
         assert results(await shop.settle(asks)) == [91, 91]
         assert await recorded(shop) == count
-        await shop.query('update programme_versions set document = document || \'{"kind": "gift"}\'')
+        await shop.query(
+            'update programme_versions set document = document || \'{"kind": "gift"}\' where programme = 1'
+        )
         assert results(await shop.settle(asks)) == [0, 0]
 
 
