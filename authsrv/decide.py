@@ -47,7 +47,7 @@ from ledger.holds import Hold, HoldEnd, reserve
 from ledger.names import Name
 from ledger.postings import bring, pay_out, spend, undo
 from ledger.totals import Totals
-from loyalty.limits import check_load, check_sale
+from loyalty.limits import check_load, check_sale, check_spending
 from loyalty.programme import AccessCode, Kind, Programme
 from protocol.messages import FormatError, OriginalName, Request
 from protocol.numbers import OWN, Command, Flag, Reason, Result
@@ -236,10 +236,19 @@ def _takable(request: Request, facts: Facts, card: Card, programme: Programme) -
     balances = card.balances
     available = balances.available
     if request.amount <= available:
-        return None, request.amount
+        return _watched(programme, facts, card, request.amount), request.amount
     if available and Flag.PARTIAL in request.flags and programme.partial and facts.module.partial:
-        return None, available
+        return _watched(programme, facts, card, available), available
     return Reason.HELD if request.amount <= available + balances.held else Reason.FUNDS, 0
+
+
+def _watched(programme: Programme, facts: Facts, card: Card, amount: int) -> Reason | None:
+    """Why the card may not spend so much more today, open holds counted."""
+    if not programme.watches_spending:
+        return None
+    sales, spent = facts.spent
+    limit = check_spending(programme, amount, sales + len(card.holds), spent + card.balances.held)
+    return Reason[limit.name] if limit is not None else None
 
 
 def _cash_out(_request: Request, _facts: Facts, card: Card, programme: Programme) -> Decision:

@@ -111,6 +111,7 @@ class Facts:
         change: Change | None = None,
         interval: Interval | None = None,
         counted: tuple[Pair, ...] | None = None,
+        spent: Pair = (0, 0),
     ):
         self.moment: Final = moment
         self.issuer: Final = issuer
@@ -124,6 +125,7 @@ class Facts:
         self.change: Final = change  # of number or code; None: another command
         self.interval: Final = interval  # that is to be counted
         self.counted: Final = counted  # of the interval that is asked for; None: none is, or it is too long
+        self.spent: Final = spent  # purchases of the card today, and what they add up to
         # What the card's value is counted in.
         self.unit: Final = VISIT if programme is not None and programme.kind is _VISITS else issuer.currency
 

@@ -21,6 +21,7 @@ from authsrv.decide import decide, recordable
 from authsrv.facts import Change, Code, Decision, Facts, Module, Moment
 from authsrv.keys import NONCE_BYTES, KeyRing, Purpose, filled_up
 from authsrv.registry import Registry
+from authsrv.table import REFUNDABLE
 from authsrv.totals import with_batch
 from ledger.authorizations import NO_END, Authorization, Original, Recorded
 from ledger.batch import Gathered, Writes
@@ -34,6 +35,7 @@ from loyalty.programme import AccessCode, Programme, expired
 from protocol.messages import Request
 from protocol.numbers import VISIT, Command, Reason
 
+_NOTHING_SPENT: Final[Pair] = (0, 0)
 _A_DAY: Final = dt.timedelta(days=1)
 _UNKNOWN = Number(card=None, live=True, failures=0)
 _CHANGING: Final = frozenset((Command.REPLACE, Command.CHANGE_ACCESS_CODE))
@@ -67,6 +69,7 @@ class Fold:
         self._numbers: dict[bytes, Number] = dict(gathered.numbers)
         self._cards: dict[int, Card] = dict(gathered.cards)
         self._bad_cards: dict[int, int] = dict(gathered.bad_cards)
+        self._spent: dict[int, Pair] = dict(gathered.spent)
         self._originals: dict[Name, Original] = {original.name: original for original in gathered.originals.values()}
         self._outcomes: dict[Name, _Outcome] = {}
         self._tombstones: dict[Name, Recorded] = {}
@@ -170,6 +173,7 @@ class Fold:
             self._bad_cards.get(ask.name.module, 0),
             self._change(ask, card) if ask.command in _CHANGING else None,
             *self._counted(place, ask),
+            self._spent.get(card.id, _NOTHING_SPENT) if card is not None else _NOTHING_SPENT,
         )
 
     def _counted(self, place: int, ask: Ask) -> tuple[Interval | None, tuple[Pair, ...] | None]:
@@ -239,6 +243,8 @@ class Fold:
             self.writes.totals[ask.name] = decision.totals
         if decision.given_up is not None:
             self._give_up(ask, facts, decision.given_up)
+        if decision.card is not None and facts.programme is not None and facts.programme.watches_spending:
+            self._count_spending(ask, facts, decision, decision.card.id)
         for undo in decision.undos:
             undone = self._known(undo.original)
             if undone is not None:
@@ -259,6 +265,21 @@ class Fold:
             self.writes.floors[after.id] = (facts.unit, decision.floor, min(decision.floor, least))
         if decision.charge is not None:
             self.writes.charges.append((after.id, decision.charge))
+
+    def _count_spending(self, ask: Ask, facts: Facts, decision: Decision, card: int) -> None:
+        """Count a purchase for the day, or one of today that was undone no more."""
+        sales, spent = self._spent.get(card, _NOTHING_SPENT)
+        original = facts.original
+        if ask.command in REFUNDABLE and decision.postings:
+            self._spent[card] = (sales + 1, spent + decision.approved)
+        elif (
+            ask.command is Command.REVERSE
+            and decision.undos
+            and original is not None
+            and original.command in REFUNDABLE
+            and original.booked_on == self._moment.today
+        ):
+            self._spent[card] = (sales - 1, spent - original.approved)
 
     def _keep_pass(self, card: Card) -> None:
         """Have the pass written as it is, and when it lapses: the day behind its last, if anything is left on it."""

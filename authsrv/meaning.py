@@ -130,6 +130,13 @@ def _purchases(programme: Programme) -> Iterator[str]:
         + "; above what is available, "
         + ("a part is taken" if programme.partial else "nothing is taken")
     )
+    per_day = []
+    if programme.sales_per_day is not None:
+        per_day.append(f"at most {_counted(programme.sales_per_day, 'purchase')} a day with one card")
+    if programme.spend_per_day_minor is not None:
+        per_day.append(f"at most {amount(programme.spend_per_day_minor, programme.currency)} a day with one card")
+    if per_day:
+        yield "; ".join(per_day)
     hold = programme.hold_minutes
     yield (
         (f"an amount is held for {_counted(hold, 'minute')}" if hold else "nothing can be held")

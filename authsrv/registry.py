@@ -22,6 +22,13 @@ class Registry:
     modules: Mapping[int, Module]
     programmes: Mapping[int, Sequence[Programme]]
 
+    @property
+    def watched(self) -> frozenset[int]:
+        """The programmes of which some version limits what a card spends in a day."""
+        return frozenset(
+            [number for number, versions in self.programmes.items() if any(each.watches_spending for each in versions)]
+        )
+
     def programme(self, number: int, today: dt.date) -> Programme | None:
         """The version in force on the issuer's day `today`; None where there is none."""
         return version_on(self.programmes.get(number, ()), today)

@@ -16,6 +16,8 @@ class Limit(Enum):
     ABOVE_LIMIT = auto()
     LOADS_PER_DAY = auto()
     BALANCE_LIMIT = auto()
+    SALES_PER_DAY = auto()
+    SPEND_PER_DAY = auto()
 
 
 def check_load(programme: Programme, amount_minor: int, balance_minor: int, loads_today: int) -> Limit | None:
@@ -43,3 +45,20 @@ def check_sale(programme: Programme, amount_minor: int) -> Limit | None:
     """Find the limit that a purchase of this amount would pass; the balance is the ledger's to check."""
     maximum = programme.sale_maximum_minor
     return Limit.ABOVE_LIMIT if maximum is not None and amount_minor > maximum else None
+
+
+def check_spending(programme: Programme, amount_minor: int, sales: int, spent_minor: int) -> Limit | None:
+    """Find the limit of a day that a purchase would pass.
+
+    Args:
+        programme: the rules of the card.
+        amount_minor: what is taken or held.
+        sales: purchases with this card on this local day and open holds of it, without this one.
+        spent_minor: what those add up to.
+
+    """
+    if programme.sales_per_day is not None and sales >= programme.sales_per_day:
+        return Limit.SALES_PER_DAY
+    if programme.spend_per_day_minor is not None and spent_minor + amount_minor > programme.spend_per_day_minor:
+        return Limit.SPEND_PER_DAY
+    return None

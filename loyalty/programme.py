@@ -70,6 +70,8 @@ class Programme:
     balance_maximum_minor: int = 0
     loads_per_day: int = 0
     sale_maximum_minor: int | None = None
+    sales_per_day: int | None = None
+    spend_per_day_minor: int | None = None
     cash_out: bool = False
     hold_minutes: int | None = None
     visits: int = 0
@@ -103,6 +105,11 @@ class Programme:
             year, month = activated_on.year + years, month + 1
             return dt.date(year, month, min(activated_on.day, calendar.monthrange(year, month)[1]))
         return None
+
+    @property
+    def watches_spending(self) -> bool:
+        """Whether it has to be known what a card has spent today."""
+        return self.sales_per_day is not None or self.spend_per_day_minor is not None
 
     def due_on(self, bought_on: dt.date) -> dt.date:
         """Give the day by which a purchase of a local day is to be paid."""

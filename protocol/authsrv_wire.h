@@ -219,11 +219,13 @@ enum authsrv_reason {
     AUTHSRV_REASON_BALANCE_LIMIT = 6103, /* the balance would pass its limit */
     AUTHSRV_REASON_CREDIT_LIMIT = 6104, /* above the highest limit of the programme */
     AUTHSRV_REASON_FREEZE_LIMIT = 6105, /* more days than the programme freezes */
+    AUTHSRV_REASON_SPEND_PER_DAY = 6106, /* the card would spend more today than it may */
     AUTHSRV_REASON_BLOCKED = 6201, /* the card is blocked */
     AUTHSRV_REASON_FROZEN = 6202, /* the pass is frozen today */
     AUTHSRV_REASON_OVERDUE = 6203, /* a payment is overdue */
     AUTHSRV_REASON_LOADS_PER_DAY = 6501, /* too many loads today */
     AUTHSRV_REASON_VISITS_PER_DAY = 6502, /* too many visits today */
+    AUTHSRV_REASON_SALES_PER_DAY = 6503, /* too many purchases today */
     AUTHSRV_REASON_LOCKED = 7501, /* the access code was tried too often */
     AUTHSRV_REASON_OVERLOADED = 9101, /* too much to do */
     AUTHSRV_REASON_NO_DATABASE = 9102, /* no database */

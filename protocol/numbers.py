@@ -272,6 +272,7 @@ class Reason(Noted):
     BALANCE_LIMIT = 6103, "the balance would pass its limit"
     CREDIT_LIMIT = 6104, "above the highest limit of the programme"
     FREEZE_LIMIT = 6105, "more days than the programme freezes"
+    SPEND_PER_DAY = 6106, "the card would spend more today than it may"
 
     BLOCKED = 6201, "the card is blocked"
     FROZEN = 6202, "the pass is frozen today"
@@ -279,6 +280,7 @@ class Reason(Noted):
 
     LOADS_PER_DAY = 6501, "too many loads today"
     VISITS_PER_DAY = 6502, "too many visits today"
+    SALES_PER_DAY = 6503, "too many purchases today"
 
     LOCKED = 7501, "the access code was tried too often"
 

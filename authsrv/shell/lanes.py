@@ -171,7 +171,7 @@ class Lanes:
             fold = Fold(gathered, rules.registry, rules.ring, secrets.token_bytes)
             return answer_all(asks, fold), fold.writes
 
-        return transact([ask.lookup() for ask in asks], decide, more)
+        return transact([ask.lookup() for ask in asks], decide, more, rules.watched)
 
     async def _halve(self, batch: list[Pending]) -> None:
         if len(batch) == 1:

@@ -9,7 +9,8 @@ Rows are turned into the ledger's types here and nowhere else, and the other way
 """
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import asyncpg
@@ -50,13 +51,14 @@ def transact(
     lookups: Sequence[Lookup],
     decide: Callable[[Gathered], tuple[T, Writes]],
     more: Callable[[], bool] = lambda: False,
+    watched: Set[int] = frozenset(),
 ) -> Callable[[Connection], Awaitable[T]]:
     """The work of one batch, to be given to `Door.run`: gather, `decide`, record, commit, and then what `decide`
     answered.
 
-    Whatever `decide` raises rolls the transaction back and passes. `more` is asked before COMMIT whether the same
-    connection is to serve another batch at once: its transaction then begins with this COMMIT, a round trip less.
-    Raises the classes of `ledger.faults`.
+    Of cards of the `watched` programmes it is read too what they have spent today. Whatever `decide` raises rolls the
+    transaction back and passes. `more` is asked before COMMIT whether the same connection is to serve another batch at
+    once: its transaction then begins with this COMMIT, a round trip less. Raises the classes of `ledger.faults`.
     """
 
     async def work(connection: Connection) -> T:
@@ -68,7 +70,11 @@ def transact(
         if row is None:
             raise ValueError("gather returned no row")
         totals = await _count_totals(connection, lookups)
-        answers, writes = decide(gathered(row, lookups, totals))
+        found = gathered(row, lookups, totals)
+        if watched:
+            spent = await _spent(connection, [card.id for card in found.cards.values() if card.programme in watched])
+            found = replace(found, spent=spent)
+        answers, writes = decide(found)
         if writes.authorizations:
             await connection.execute(_RECORD, *_recorded(row, writes, types), timeout=ANSWER_S)
         else:
@@ -80,6 +86,14 @@ def transact(
 
 
 # Gather
+
+
+async def _spent(connection: Connection, cards: list[int]) -> Mapping[int, Pair]:
+    """How often and how much each of these cards has paid today; one statement, or none."""
+    if not cards:
+        return {}
+    rows = await connection.fetch("select card, sales, amount from spent_today($1)", cards, timeout=ANSWER_S)
+    return {card: (sales, amount) for card, sales, amount in rows}
 
 
 async def _count_totals(connection: Connection, lookups: Sequence[Lookup]) -> Mapping[int, tuple[Pair, ...]]:

@@ -565,6 +565,21 @@ create function count_totals(p_module bigint, p_unit integer, p_first bigint, p_
      group by 1
 $$;
 
+-- What cards have spent on the local day of now: purchases that were not undone, by card. What was decided today is named at most
+-- 36 days back and 2 ahead.
+create function spent_today(p_cards bigint[], out card bigint, out sales bigint, out amount bigint) returns setof record
+    language sql volatile security definer set search_path = @schema@, pg_temp as $$
+    select a.card, count(*), sum(a.approved)::bigint
+      from (select date_trunc('day', clock_timestamp() at time zone zone) as day, zone from issuer) i,
+           unnest(p_cards) c,
+           lateral (select * from authorizations
+                     where card = c and postings is not null and decided_at >= i.day at time zone i.zone
+                       and date between i.day::date - 37 and i.day::date + 3 offset 0) a
+     where a.command in (19, 21) and a.result in (0, 10)
+       and not exists (select from undos u where u.module = a.module and u.date = a.date and u.sequence = a.sequence and u.reversal)
+     group by a.card
+$$;
+
 -- Totals that would be counted otherwise today: requests of theirs were recorded behind them.
 create view late_totals as
     select * from (
@@ -576,5 +591,5 @@ create view late_totals as
      where now <> counted;
 
 revoke all on passes, lapses, charges, totals, late_totals from public;
-revoke all on function gather, record, lapse, lapse_passes, count_totals from public;
-grant execute on function gather, record, lapse_passes, count_totals to @switch_role@;
+revoke all on function gather, record, lapse, lapse_passes, count_totals, spent_today from public;
+grant execute on function gather, record, lapse_passes, count_totals, spent_today to @switch_role@;

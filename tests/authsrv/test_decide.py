@@ -17,6 +17,7 @@ from back_office import (
     recorded,
     snapshot,
 )
+from faulty_door import at_once
 from shop import BARE, CODE, DESK, OTHER, TILLS, UNKNOWN, name_of
 
 from authsrv.table import State
@@ -463,6 +464,24 @@ async def a_reversal_of_a_release(shop: Shop) -> bytes:
     _, hold = await held(shop)
     released = await shop.till().ask(Command.RELEASE, original=hold)
     return await plain(shop.till(), Command.REVERSE, original=name_of(released))
+
+
+# What a card may spend in a day
+
+
+@gives(Reason.SALES_PER_DAY)
+async def a_third_purchase_where_two_are_allowed(shop: Shop) -> bytes:
+    card = await active_card(shop, sales_per_day=2)
+    for _ in range(2):
+        assert (await shop.till().sale(card, 100)).result == Result.APPROVED
+    return await plain(shop.till(), Command.SALE, card=card, amount=100)
+
+
+@gives(Reason.SPEND_PER_DAY)
+async def a_cent_more_than_a_day_allows(shop: Shop) -> bytes:
+    card = await active_card(shop, spend_per_day_minor=1000)
+    assert (await shop.till().sale(card, 600)).result == Result.APPROVED
+    return await plain(shop.till(), Command.HOLD, card=card, amount=401)
 
 
 # Passes, credit, totals
@@ -1353,3 +1372,38 @@ class TestNames:
             for date in (today, today - dt.timedelta(days=1)):
                 assert (await shop.till(module).sale(card, 100, sequence=500, date=date)).result == Result.APPROVED
         assert await shop.balance(card) == 4400
+
+
+class TestSpending:
+    async def test_what_counts_for_the_day(self, shop: Shop) -> None:
+        """Sales, confirmed and open holds; what was reversed, released or bought yesterday does not; a refund does."""
+        till, card = shop.till(), await active_card(shop, 50_000, spend_per_day_minor=1000, loads_per_day=9)
+        sold = await till.sale(card, 400)
+        held = await till.ask(Command.HOLD, card=card, amount=600)
+        assert (await till.sale(card, 1)).reason == Reason.SPEND_PER_DAY
+        await till.ask(Command.CONFIRM, original=name_of(held), amount=500)
+        assert (await till.sale(card, 101)).reason == Reason.SPEND_PER_DAY
+        await till.ask(Command.REFUND, original=name_of(sold), amount=100)
+        assert (await till.sale(card, 101)).reason == Reason.SPEND_PER_DAY
+        other = await till.sale(card, 100)
+        await till.reverse(name_of(other), 100)
+        assert (await till.sale(card, 100)).result == Result.APPROVED
+        await shop.query("alter table authorizations disable trigger append_only")
+        await shop.query(
+            "update authorizations set decided_at = decided_at - interval '1 day' where card = $1", shop.card_ids[card]
+        )
+        await shop.query("alter table authorizations enable trigger append_only")
+        assert (await till.sale(card, 1000)).result == Result.APPROVED
+
+    async def test_in_one_batch(self, shop: Shop) -> None:
+        """Sale, sale that is one too many, reversal of the first, sale: as one by one."""
+        till, card = shop.till(), await active_card(shop, 5000, sales_per_day=1)
+        first = await till.request(Command.SALE, card=card, amount=100)
+        requests = [
+            first,
+            await till.request(Command.SALE, card=card, amount=100),
+            await till.request(Command.REVERSE, original=OriginalName(first.date, first.sequence), amount=100),
+            await till.request(Command.SALE, card=card, amount=100),
+        ]
+        answers = await at_once(shop, [till.opened(request) for request in requests])
+        assert [Response.decode(answer or b"").reason for answer in answers] == [0, Reason.SALES_PER_DAY, 0, 0]

@@ -46,6 +46,7 @@ SWITCH_FUNCTIONS = {
     "end_expired_holds",
     "lapse_passes",
     "count_totals",
+    "spent_today",
 }
 SWITCH_VIEWS = {"switch_issuer", "switch_keys", "switch_modules", "switch_programmes", "schema_version"}
 GATHER = "select * from gather($1)"

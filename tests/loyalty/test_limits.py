@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pytest
 
-from loyalty.limits import Limit, check_load, check_sale
+from loyalty.limits import Limit, check_load, check_sale, check_spending
 from loyalty.source import parse_programme
 from protocol.numbers import Reason
 
@@ -47,3 +47,20 @@ def test_a_purchase_is_limited_only_where_the_programme_says_so() -> None:
 def test_every_limit_is_a_reason_of_the_wire_by_name() -> None:
     """The switch turns one into the other by name alone."""
     assert {limit.name for limit in Limit} <= {reason.name for reason in Reason}
+
+
+@pytest.mark.parametrize(
+    ("amount", "sales", "spent", "limit"),
+    [
+        (400, 2, 600, None),
+        (401, 2, 600, Limit.SPEND_PER_DAY),
+        (1, 3, 0, Limit.SALES_PER_DAY),
+        (1001, 0, 0, Limit.SPEND_PER_DAY),
+        (1, 3, 1000, Limit.SALES_PER_DAY),
+    ],
+)
+def test_what_a_card_may_spend_in_a_day(amount: int, sales: int, spent: int, limit: Limit | None) -> None:
+    """Three purchases and 10.00 a day: the third cent by cent, the fourth not."""
+    watched = replace(GIFT, sales_per_day=3, spend_per_day_minor=1000)
+    assert check_spending(watched, amount, sales, spent) == limit
+    assert check_spending(GIFT, amount, sales, spent) is None
