@@ -15,6 +15,7 @@ from ledger.authorizations import Recorded
 from ledger.cards import Card
 from ledger.names import Name
 from ledger.totals import Totals
+from loyalty.programme import Kind
 from protocol.layout import TOTALS_TEXT_BYTES
 from protocol.messages import Envelope, FormatError, Response, pack_answer
 from protocol.numbers import OWN, VISIT, Command, Flag, Reason, Result, TotalsKind
@@ -28,6 +29,7 @@ _KEYED: Final = Flag.KEYED.value
 _REPRINT: Final = Command.REPRINT
 _OF_ANYBODY: Final = frozenset((Command.BLOCK, Command.UNBLOCK))
 _NOTHING_MOVED: Final = Reason.NOTHING_MOVED
+_CREDIT: Final = Kind.CREDIT
 _CODE_RIGHT: Final = Code.RIGHT
 _COMMAND_KEYS: Final = {command.value: command.name.lower() for command in Command}
 
@@ -57,7 +59,7 @@ def compose(
         due_on = card.due_on if card.charges else None
     unit = facts.unit if decision.totals is None else decision.totals.interval.unit
     passes, frozen = unit == VISIT, None
-    if card is None and not (approval and facts.card is not None) and decision.totals is None:
+    if card is None and not approval and decision.totals is None:
         unit = OWN
     if card is not None and card.visits is not None and card.visits.stands_still(moment.today):
         frozen = card.visits
@@ -101,6 +103,7 @@ def compose(
             _counted(decision.totals) if decision.totals is not None else (),
             frozen.frozen_from if frozen is not None else None,
             frozen.frozen_until if frozen is not None else None,
+            -card.balances.floor if card is not None and facts.kind is _CREDIT else None,
         )
         text = printed(receipt, module.language, columns, code_page)
     most = PAGE_BYTES_MAX if decision.totals is None else TOTALS_TEXT_BYTES

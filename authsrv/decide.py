@@ -382,7 +382,7 @@ def _reverse(request: Request, facts: Facts) -> Decision:
         return Decision(Result.APPROVED, Reason.NOTHING_MOVED)
     if original.command == Command.REFUND and original.original is not None:
         undos.append(Undo(original.original, reversal=False, amount=-original.approved))
-    if original.command == Command.ACTIVATE and facts.programme is not None and facts.programme.kind is _CREDIT:
+    if original.command == Command.ACTIVATE and facts.kind is _CREDIT:
         return _withdraw(card, original, tuple(undos))
     back = undo(card.balances, original.postings)
     return moved(_before(card, original, facts), back, original.approved, tuple(undos))
@@ -409,7 +409,7 @@ def _withdraw(card: Card, original: Original, undos: tuple[Undo, ...]) -> Decisi
 def _before(card: Card, original: Original, facts: Facts) -> Card:
     """The card without what the original made of it besides its value."""
     if original.command in LOADS:
-        return _before_load(card, original, facts.programme)
+        return _before_load(card, original, facts)
     if original.command == Command.VISIT:
         return decide_visits.before_visit(card, original, facts.moment.today)
     if not card.charges:
@@ -419,15 +419,13 @@ def _before(card: Card, original: Original, facts: Facts) -> Card:
     return card._replace(charges=given_back(card.charges, original.name, original.approved))
 
 
-def _before_load(card: Card, original: Original, programme: Programme | None) -> Card:
-    """The card without an activation or the end of a reload, and with a place more in the day's count."""
+def _before_load(card: Card, original: Original, facts: Facts) -> Card:
+    """The card without an activation or the days of a reload, and with a place more in the day's count."""
     if card.loads_on == original.booked_on:
         card = card._replace(loads_today=max(0, card.loads_today - 1))
     if original.command == Command.ACTIVATE and card.status is CardStatus.ACTIVE:
         return card._replace(status=CardStatus.ISSUED, valid_until=None)
-    if programme is not None and programme.kind is _VISITS:
-        return decide_visits.before_reload(card, original, programme)
-    return card
+    return decide_visits.before_load(card, original, facts.moment.today) if facts.kind is _VISITS else card
 
 
 def _reverse_unknown(request: Request, facts: Facts) -> Decision:
@@ -448,7 +446,7 @@ def _reprint(facts: Facts) -> Decision:
         return decline(Reason.ORIGINAL_UNKNOWN)
     if not _own(facts, original):
         return decline(Reason.FOREIGN_ORIGINAL)
-    return Decision(Result.APPROVED, approved=original.approved)
+    return Decision(Result.APPROVED)
 
 
 def _totals(request: Request, facts: Facts) -> Decision:

@@ -26,14 +26,15 @@ def activate(request: Request, facts: Facts, card: Card, programme: Programme) -
 
 def set_limit(request: Request, _facts: Facts, card: Card, programme: Programme) -> Decision:
     """Raise or cut how much the card may owe; 0: no more purchases."""
-    if programme.limit_maximum_minor is None or request.limit > programme.limit_maximum_minor:
+    highest = programme.limit_maximum_minor
+    if highest is None or request.limit > highest or card.balances.value + request.limit >= AMOUNT_END:
         return decline(Reason.CREDIT_LIMIT)
     return _limited(card, request.limit)
 
 
 def _limited(card: Card, limit: int) -> Decision:
     after = card.holding(card.balances._replace(floor=-limit))
-    return Decision(Result.APPROVED, approved=limit, card=after, floor=-limit)
+    return Decision(Result.APPROVED, card=after, floor=-limit)
 
 
 def withdrawn(card: Card) -> Card:
@@ -45,7 +46,12 @@ def pay(request: Request, _facts: Facts, card: Card, _programme: Programme) -> D
     """Take money for what the card owes; what is over stands to its credit."""
     if not request.amount:
         return decline(Reason.AMOUNT_ZERO)
-    if card.balances.value + request.amount >= AMOUNT_END:
+    owes = card.balances.debt
+    if card.status is CardStatus.CLOSED and not owes:
+        return decline(Reason.CLOSED)
+    if card.status is CardStatus.CLOSED and request.amount > owes:
+        return decline(Reason.BALANCE_LIMIT)
+    if card.balances.value - card.balances.floor + request.amount >= AMOUNT_END:  # more than an answer can say
         return decline(Reason.BALANCE_LIMIT)
     return moved(card, bring(card.balances, Account.TENDER, request.amount), request.amount)
 

@@ -9,10 +9,9 @@ from typing import Final
 
 from authsrv.facts import Decision, Facts, decline, moved
 from ledger.accounts import Account
-from ledger.authorizations import NO_END, Original
+from ledger.authorizations import Original
 from ledger.cards import Card, CardStatus
-from ledger.passes import Pass
-from ledger.passes import moved as later
+from ledger.passes import Pass, later
 from ledger.postings import bring, spend
 from loyalty.programme import Begins, Programme, expired
 from protocol.messages import Request
@@ -22,57 +21,76 @@ _NEW: Final = Pass()
 
 
 def load(request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:
-    """Sell a pass, or as many visits once more on a card that had one."""
+    """Sell a pass, or as many visits once more on a card that had one.
+
+    A pass that runs goes on for the days of another; one that has ended or is used up begins anew.
+    """
     activation = request.command is Command.ACTIVATE
     if not activation and not programme.reloadable:
         return decline(Reason.NOT_RELOADABLE)
     if request.amount not in (0, programme.visits):
         return decline(Reason.AMOUNT_FIXED)
-    loads_today = card.loads_today if card.loads_on == facts.moment.booked_on else 0
+    booked_on, today = facts.moment.booked_on, facts.moment.today
+    loads_today = card.loads_today if card.loads_on == booked_on else 0
     if loads_today >= programme.loads_per_day:
         return decline(Reason.LOADS_PER_DAY)
-    today = facts.moment.today
-    left = card.balances.available and not expired(card.valid_until, today)
+    visits = _NEW if activation or card.visits is None else card.visits
+    ends_on, days = _term(programme, visits, card, today)
     after = card._replace(
         status=CardStatus.ACTIVE,
-        valid_until=_end(programme, today, card.valid_until) if left else _end_of_new(programme, today),
-        loads_on=facts.moment.booked_on,
+        valid_until=ends_on,
+        loads_on=booked_on,
         loads_today=loads_today + 1,
-        visits=_NEW if activation or card.visits is None else card.visits,
+        visits=visits,
     )
-    return moved(after, bring(card.balances, Account.TENDER, programme.visits), programme.visits)
+    return moved(after, bring(card.balances, Account.TENDER, programme.visits), programme.visits, term_days=days)
 
 
-def _end_of_new(programme: Programme, today: dt.date) -> dt.date | None:
-    return None if programme.begins is Begins.FIRST_USE else programme.valid_until(today)
+def _term(programme: Programme, visits: Pass, card: Card, today: dt.date) -> tuple[dt.date | None, int | None]:
+    """The last day of a pass that is loaded, and by how many days that moves it or lies behind today."""
+    ends_on = card.valid_until if card.status is CardStatus.ACTIVE else None
+    ended, used_up = expired(ends_on, today), not card.balances.available
+    if programme.begins is Begins.FIRST_USE and (ended or used_up or ends_on is None):
+        return None, None
+    if ended or card.status is not CardStatus.ACTIVE:
+        return _from(programme, visits, today)
+    if ends_on is None:
+        return None, None
+    longer = programme.valid_until(ends_on)
+    return longer, (longer - ends_on).days if longer is not None else None
 
 
-def _end(programme: Programme, day: dt.date, before: dt.date | None) -> dt.date | None:
-    """The end of a pass that had some days left and gets those of a new one from `day` on."""
-    new = programme.valid_until(day)
-    return None if before is None or new is None else max(before, new)
+def _from(programme: Programme, visits: Pass, day: dt.date) -> tuple[dt.date | None, int | None]:
+    """The last day of a pass whose days begin on `day`, and how many they are: those that it will stand still too."""
+    ends_on = programme.valid_until(day)
+    if ends_on is None:
+        return None, None
+    _, frozen = visits.thawed(day)
+    return later(ends_on, frozen), (ends_on - day).days + frozen
 
 
 def visit(request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:
-    """Let in, and take a visit off; more than one for several persons on one pass."""
+    """Let in, and take a visit off; more than one for several persons on one pass.
+
+    It is the same visit for as many persons as entered at first, and for no more.
+    """
     at, today = facts.moment.at, facts.moment.today
     visits = card.visits or _NEW
     if visits.frozen(today):
         return decline(Reason.FROZEN)
-    same_until = visits.entered_at and visits.entered_at + dt.timedelta(minutes=programme.same_visit_minutes)
-    if same_until and at < same_until:
-        return Decision(Result.APPROVED, Reason.SAME_VISIT, card=card)
     wanted = request.amount or 1
+    same_until = visits.entered_at and visits.entered_at + dt.timedelta(minutes=programme.same_visit_minutes)
+    if same_until and at < same_until and wanted <= visits.entered_by:
+        return Decision(Result.APPROVED, Reason.SAME_VISIT, card=card)
     if programme.visits_per_day is not None and visits.entries(today) + wanted > programme.visits_per_day:
         return decline(Reason.VISITS_PER_DAY)
     if wanted > card.balances.available:
         return decline(Reason.VISITS_USED)
-    begins = card.valid_until is None and programme.begins is Begins.FIRST_USE
-    after = card._replace(
-        valid_until=programme.valid_until(today) if begins else card.valid_until,
-        visits=visits.entered(at, today, wanted),
-    )
-    return moved(after, spend(wanted), wanted)
+    ends_on, days = card.valid_until, None
+    if ends_on is None and programme.begins is Begins.FIRST_USE:
+        ends_on, days = _from(programme, visits, today)
+    after = card._replace(valid_until=ends_on, visits=visits.entered(at, today, wanted))
+    return moved(after, spend(wanted), wanted, term_days=days)
 
 
 def before_visit(card: Card, original: Original, today: dt.date) -> Card:
@@ -81,19 +99,17 @@ def before_visit(card: Card, original: Original, today: dt.date) -> Card:
         return card
     last = card.visits.entered_at == original.decided_at
     visits = card.visits.not_entered(original.decided_at, original.booked_on, original.approved)
-    began = original.end_before == NO_END and last and not visits.entries(original.booked_on)
-    began = began and not expired(card.valid_until, today)
-    return card._replace(visits=visits, valid_until=None if began else card.valid_until)
+    began = original.term_days is not None and card.valid_until == later(original.booked_on, original.term_days)
+    alone = last and not visits.entries(original.booked_on) and not expired(card.valid_until, today)
+    return card._replace(visits=visits, valid_until=None if began and alone else card.valid_until)
 
 
-def before_reload(card: Card, original: Original, programme: Programme) -> Card:
-    """The card with the end that it had before a reload, unless its end was moved since."""
-    if original.end_before is None:
+def before_load(card: Card, original: Original, today: dt.date) -> Card:
+    """The card without the days that a load brought, unless they are over."""
+    days = original.term_days
+    if days is None or original.booked_on + dt.timedelta(days=days) < today:
         return card
-    before = None if original.end_before == NO_END else original.end_before
-    new = programme.valid_until(original.booked_on)
-    set_then = new if before is None or new is None else max(before, new)
-    return card._replace(valid_until=before) if card.valid_until in (None, set_then) else card
+    return card._replace(valid_until=later(card.valid_until, -days))
 
 
 def freeze(request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:

@@ -112,6 +112,7 @@ class Facts:
         interval: Interval | None = None,
         counted: tuple[Pair, ...] | None = None,
         spent: Pair = (0, 0),
+        kind: Kind | None = None,
     ):
         self.moment: Final = moment
         self.issuer: Final = issuer
@@ -126,8 +127,8 @@ class Facts:
         self.interval: Final = interval  # that is to be counted
         self.counted: Final = counted  # of the interval that is asked for; None: none is, or it is too long
         self.spent: Final = spent  # purchases of the card today, and what they add up to
-        # What the card's value is counted in.
-        self.unit: Final = VISIT if programme is not None and programme.kind is _VISITS else issuer.currency
+        self.kind: Final = programme.kind if kind is None and programme is not None else kind  # of the card, for ever
+        self.unit: Final = VISIT if self.kind is _VISITS else issuer.currency  # what its value is counted in
 
     def __repr__(self) -> str:
         return f"<Facts of {self.module.number} at {self.moment.at}>"
@@ -154,6 +155,7 @@ class Decision:
         floor: int | None = None,
         charge: Charge | None = None,
         totals: Totals | None = None,
+        term_days: int | None = None,
     ):
         self.result: Final = result
         self.reason: Final = reason
@@ -171,6 +173,7 @@ class Decision:
         self.floor: Final = floor  # of the card's value from now on; None: as it was
         self.charge: Final = charge  # that a purchase adds to the card's debt
         self.totals: Final = totals  # as both sides counted
+        self.term_days: Final = term_days  # by which a pass's end is moved, or set from today
 
     def __repr__(self) -> str:
         return f"<Decision {self.result:02}/{self.reason}>"
@@ -180,6 +183,7 @@ class Decision:
         return Decision(
             self.result, self.reason, self.approved, self.still_due, self.postings, self.card, failures, self.bad_card,
             self.undos, self.tombstone, self.hold, self.ended, self.given_up, self.floor, self.charge, self.totals,
+            self.term_days,
         )  # fmt: skip
 
 
@@ -198,9 +202,20 @@ def moved(
     ended: tuple[Name, HoldEnd] | None = None,
     floor: int | None = None,
     charge: Charge | None = None,
+    term_days: int | None = None,
 ) -> Decision:
     """The approval that makes these postings on the card."""
     after = card.holding(apply(card.balances, postings))
     return Decision(
-        result, _NO_REASON, approved, still_due, postings, after, undos=undos, ended=ended, floor=floor, charge=charge
+        result,
+        _NO_REASON,
+        approved,
+        still_due,
+        postings,
+        after,
+        undos=undos,
+        ended=ended,
+        floor=floor,
+        charge=charge,
+        term_days=term_days,
     )

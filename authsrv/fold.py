@@ -11,7 +11,6 @@ turn stays in the processor's cache, which was measured to take a third off the 
 Nothing here touches the database: `gathered` was read before, `Writes` is written after, the caller brings randomness.
 """
 
-import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -23,21 +22,21 @@ from authsrv.keys import NONCE_BYTES, KeyRing, Purpose, filled_up
 from authsrv.registry import Registry
 from authsrv.table import REFUNDABLE
 from authsrv.totals import with_batch
-from ledger.authorizations import NO_END, Authorization, Original, Recorded
+from ledger.authorizations import Authorization, Original, Recorded
 from ledger.batch import Gathered, Writes
 from ledger.cards import Card, Number
 from ledger.holds import HoldEnd, reserve
 from ledger.names import Name
-from ledger.passes import Lapse
+from ledger.passes import Lapse, later
 from ledger.postings import apply, lapse
-from ledger.totals import Interval, Pair
+from ledger.totals import Pair
 from loyalty.programme import AccessCode, Programme, expired
 from protocol.messages import Request
 from protocol.numbers import VISIT, Command, Reason
 
 _NOTHING_SPENT: Final[Pair] = (0, 0)
-_A_DAY: Final = dt.timedelta(days=1)
 _UNKNOWN = Number(card=None, live=True, failures=0)
+_TOTALS: Final = Command.TOTALS
 _CHANGING: Final = frozenset((Command.REPLACE, Command.CHANGE_ACCESS_CODE))
 
 
@@ -115,16 +114,17 @@ class Fold:
                     holds=tuple([hold for hold in card.holds if not hold.expired(at)]),
                     balances=reserve(card.balances, -sum([hold.amount for hold in over])),
                 )
-        for card in [each for each in self._cards.values() if each.visits is not None]:
-            self._lapse(card)
 
-    def _lapse(self, card: Card) -> None:
-        """Take off what a pass has left when its last day is over."""
+    def _lapse(self, card: Card) -> Card:
+        """Take off what a pass has left when its last day is over, what was just given back to it too."""
         lost, last_day = card.balances.value, card.valid_until
-        if lost > 0 and last_day is not None and expired(last_day, self._moment.today):
-            self.writes.lapses[card.id] = Lapse(VISIT, lost, last_day)
-            self._cards[card.id] = gone = card.holding(apply(card.balances, lapse(lost)))
-            self._keep_pass(gone)
+        if lost <= 0 or last_day is None or not expired(last_day, self._moment.today):
+            return card
+        before = self.writes.lapses.get(card.id)
+        self.writes.lapses[card.id] = Lapse(VISIT, lost + (before.amount if before is not None else 0), last_day)
+        self._cards[card.id] = gone = card.holding(apply(card.balances, lapse(lost)))
+        self._keep_pass(gone)
+        return gone
 
     def _end(self, name: Name, how: HoldEnd) -> None:
         self.writes.ended[name] = how
@@ -160,7 +160,11 @@ class Fold:
         number = self._numbers.get(token, _UNKNOWN) if token is not None else None
         card_id = original.card if original is not None else number.card if number is not None else None
         card = self._cards.get(card_id) if card_id is not None else None
+        if card is not None and card.visits is not None:
+            card = self._lapse(card)
         programme = self._programme(card.programme) if card is not None else None
+        command = ask.command
+        totals = command is _TOTALS
         return Facts(
             self._moment,
             self._registry.issuer,
@@ -171,18 +175,20 @@ class Fold:
             original,
             self._code(ask, number, programme),
             self._bad_cards.get(ask.name.module, 0),
-            self._change(ask, card) if ask.command in _CHANGING else None,
-            *self._counted(place, ask),
-            self._spent.get(card.id, _NOTHING_SPENT) if card is not None else _NOTHING_SPENT,
+            self._change(ask, card) if command in _CHANGING else None,
+            ask.interval if totals else None,
+            self._counted(place, ask) if totals else None,
+            self._spent.get(card.id, _NOTHING_SPENT) if card is not None and self._spent else _NOTHING_SPENT,
+            self._registry.kind(card.programme) if card is not None and programme is None else None,
         )
 
-    def _counted(self, place: int, ask: Ask) -> tuple[Interval | None, tuple[Pair, ...] | None]:
-        """The interval that is asked for, and what the books have of it with what this batch has added."""
+    def _counted(self, place: int, ask: Ask) -> tuple[Pair, ...] | None:
+        """What the books have of the interval that is asked for, with what this batch has added."""
         interval = ask.interval
         if interval is None:
-            return None, None
+            return None
         decided = [self._row(outcome, None, ()) for outcome in self._outcomes.values()]
-        return interval, with_batch(interval, self._gathered.totals[place], decided, self._originals)
+        return with_batch(interval, self._gathered.totals[place], decided, self._originals)
 
     def _change(self, ask: Ask, card: Card | None) -> Change:
         number = self._numbers.get(ask.new_token) if ask.new_token is not None else None
@@ -283,10 +289,9 @@ class Fold:
 
     def _keep_pass(self, card: Card) -> None:
         """Have the pass written as it is, and when it lapses: the day behind its last, if anything is left on it."""
+        last_day = card.valid_until if card.balances.value > 0 else None
         if card.visits is not None:
-            left = card.valid_until is not None and card.balances.value > 0
-            lapses_on = card.valid_until + _A_DAY if left and card.valid_until is not None else None
-            self.writes.passes[card.id] = (card.visits, lapses_on)
+            self.writes.passes[card.id] = (card.visits, later(last_day, 1))
 
     def _give_up(self, ask: Ask, facts: Facts, given_up: Card) -> None:
         """The number of a new card points to the other one from now on, whose own is dead."""
@@ -360,7 +365,7 @@ class Fold:
             postings=row.postings,
             answers=(),
             decided_at=self._moment.at,
-            end_before=row.end_before,
+            term_days=row.term_days,
         )
 
     # Records
@@ -431,16 +436,9 @@ class Fold:
                 answers,
                 decision.postings,
                 decision.undos,
-                _end_before(facts.card, decision.card),
+                decision.term_days,
             ),
         )
-
-
-def _end_before(before: Card | None, after: Card | None) -> dt.date | None:
-    """The card's last day as it was, where it is another one now."""
-    if before is None or after is None or after.valid_until == before.valid_until:
-        return None
-    return before.valid_until or NO_END
 
 
 def answer_all(asks: Sequence[Ask], fold: Fold) -> list[bytes]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from authsrv.facts import Issuer, Module
-from loyalty.programme import Programme, version_on
+from loyalty.programme import Kind, Programme, version_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,11 @@ class Registry:
         return frozenset(
             [number for number, versions in self.programmes.items() if any(each.watches_spending for each in versions)]
         )
+
+    def kind(self, number: int) -> Kind | None:
+        """What cards of a programme hold, whichever version is in force, or none: no version changes that."""
+        versions = self.programmes.get(number)
+        return versions[0].kind if versions else None
 
     def programme(self, number: int, today: dt.date) -> Programme | None:
         """The version in force on the issuer's day `today`; None where there is none."""

@@ -9,7 +9,8 @@ Choices that a clerk asks about:
   * A balance is told for an expired card, so that the clerk can say what was lost, and not for a blocked one, since
     whoever shows it may not be the holder.
   * A hold is confirmed or released whatever has become of its card: the goods were handed over against it.
-  * What a holder owes can be paid on a blocked or expired card, and a desk can set the limit of one.
+  * What a holder owes can be paid on a blocked or expired card, and a desk can set the limit of one. On a closed card
+    too, if it owes: a payment may have been undone after it was closed.
   * A pass that has ended can be loaded again: its visits have lapsed, and what is sold is a new pass on the old card.
   * A pass can be frozen while it is blocked, since who is ill or has lost the card may ask for it.
   * A card that was never sold can be blocked, so that a stolen box of cards is worth nothing.
@@ -77,7 +78,7 @@ _ROWS: Final[dict[Command, tuple[Reason | None, ...]]] = {
     Command.CONFIRM:            (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     None,     None),
     Command.RELEASE:            (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     None,     None),
     Command.REFUND:             (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     _NOT_YET, None),
-    Command.PAYMENT:            (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     _NOT_YET, None),
+    Command.PAYMENT:            (_UNKNOWN, _REPLACED, None,    None,     None,     _NOT_YET, None),
     Command.VISIT:              (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
     Command.CASH_OUT:           (_UNKNOWN, _REPLACED, _CLOSED, _BLOCKED, _EXPIRED, _NOT_YET, None),
     Command.BLOCK:              (_UNKNOWN, _REPLACED, _CLOSED, None,     None,     None,     None),

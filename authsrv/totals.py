@@ -10,8 +10,8 @@ from typing import Final
 from authsrv.table import APPROVALS
 from ledger.authorizations import Authorization, Original
 from ledger.names import Name
-from ledger.totals import Interval, Pair
-from protocol.numbers import Command, Reason, TotalsKind
+from ledger.totals import DATES_AROUND, Interval, Pair
+from protocol.numbers import AMOUNT_END, Command, Reason, TotalsKind
 
 _KINDS: Final[dict[int, TotalsKind]] = {Command[kind.name]: kind for kind in TotalsKind if kind is not TotalsKind.OTHER}
 
@@ -50,8 +50,9 @@ def with_batch(
     for name in undone - {row.name for row in rows}:
         if known[name].unit == interval.unit:
             count(known[name].command, known[name].approved, -1)
-    return tuple((count, total) for count, total in pairs)
+    return tuple((count, min(total, AMOUNT_END - 1)) for count, total in pairs)
 
 
 def _within(interval: Interval, name: Name) -> bool:
-    return name.module == interval.module and interval.first <= name.sequence <= interval.last
+    near = interval.from_date - DATES_AROUND <= name.date <= interval.to_date + DATES_AROUND
+    return name.module == interval.module and interval.first <= name.sequence <= interval.last and near

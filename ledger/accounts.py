@@ -41,10 +41,10 @@ class Balances(NamedTuple):
 
     @property
     def available(self) -> int:
-        """What a movement may still take."""
-        return max(0, self.value - self.held - self.floor)
+        """What a movement may still take; what is owed is not there to spend."""
+        return max(0, self.value + self.owed - self.held - self.floor)
 
     @property
     def debt(self) -> int:
-        """How far the value is below zero, as on a credit card that was used."""
-        return max(0, -self.value)
+        """How far value and what is owed are below zero together, as on a credit card that was used."""
+        return max(0, -(self.value + self.owed))

@@ -1,14 +1,11 @@
 """Authorizations: what is written of a decision, and what is read of an earlier one."""
 
 import datetime as dt
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from ledger.holds import HoldEnd
 from ledger.names import Name
 from ledger.postings import Posting
-
-NO_END: Final = dt.date.max
-"""Stands for no last day where None says that it did not change."""
 
 
 class Recorded(NamedTuple):
@@ -47,7 +44,7 @@ class Original(NamedTuple):
     answers: tuple[bytes, ...]  # sealed, page by page
     decided_at: dt.datetime
     ended: HoldEnd | None = None  # of a hold
-    end_before: dt.date | None = None  # the card's last day before, where it changed; NO_END for none
+    term_days: int | None = None  # by which it moved a pass's end, or set it from its own day
 
     def __repr__(self) -> str:
         return f"<Original {self.name}>"
@@ -88,7 +85,7 @@ class Authorization(NamedTuple):
     answers: tuple[bytes, ...] = ()
     postings: tuple[Posting, ...] = ()
     undos: tuple[Undo, ...] = ()
-    end_before: dt.date | None = None  # as in `Original`
+    term_days: int | None = None  # as in `Original`
 
     def __repr__(self) -> str:
         return f"<Authorization {self.name} {self.result:02}/{self.reason}>"

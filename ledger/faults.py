@@ -32,5 +32,9 @@ class InDoubt(LedgerFault):
     """COMMIT was sent and nobody knows what became of it; only a recorded answer may leave now."""
 
 
+class TooMuch(LedgerFault):
+    """More is asked in one batch than is read in one transaction: nothing was done, run it in smaller ones."""
+
+
 class Unfit(LedgerFault):
     """This server, role or schema may not be worked with; the message says what mends it."""

@@ -12,6 +12,7 @@ class Pass(NamedTuple):
     """When a pass was last used and when it stands still; `entries_today` counts on the local day `entries_on`."""
 
     entered_at: dt.datetime | None = None  # of the last visit that was taken off
+    entered_by: int = 0  # how many persons entered then
     entries_on: dt.date | None = None
     entries_today: int = 0
     frozen_from: dt.date | None = None
@@ -38,13 +39,15 @@ class Pass(NamedTuple):
 
     def entered(self, at: dt.datetime, today: dt.date, visits: int) -> "Pass":
         """The pass after so many visits more."""
-        return self._replace(entered_at=at, entries_on=today, entries_today=self.entries(today) + visits)
+        return self._replace(
+            entered_at=at, entered_by=visits, entries_on=today, entries_today=self.entries(today) + visits
+        )
 
     def not_entered(self, at: dt.datetime, on: dt.date, visits: int) -> "Pass":
         """The pass as if the visits that were taken at that moment of that day had not been."""
-        entered_at = None if self.entered_at == at else self.entered_at
+        entered = (None, 0) if self.entered_at == at else (self.entered_at, self.entered_by)
         entries_today = max(0, self.entries_today - visits) if self.entries_on == on else self.entries_today
-        return self._replace(entered_at=entered_at, entries_today=entries_today)
+        return self._replace(entered_at=entered[0], entered_by=entered[1], entries_today=entries_today)
 
     def thawed(self, day: dt.date) -> tuple["Pass", int]:
         """The pass that goes on from `day`, and how many frozen days that spares it."""
@@ -71,6 +74,6 @@ class Lapse(NamedTuple):
         return f"<Lapse on {self.ended_on}>"
 
 
-def moved(day: dt.date | None, days: int) -> dt.date | None:
+def later(day: dt.date | None, days: int) -> dt.date | None:
     """A last day so many days later; none stays none."""
     return day + dt.timedelta(days=days) if day is not None else None

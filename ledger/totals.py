@@ -11,8 +11,14 @@ Pair = tuple[int, int]
 """How many, and what they add up to in minor units."""
 
 DAYS_MAX: Final = 62
-NAMES_MAX: Final = 100_000
+NAMES_MAX: Final = 10_000
 """How far apart the ends of an interval may be: what is counted is counted while other requests wait."""
+
+DATES_AROUND: Final = dt.timedelta(days=38)
+"""How far outside the dates of both ends a name of the interval can lie: 36 days back and 2 ahead can be recorded."""
+
+FIRST_DAY: Final = dt.date(2000, 1, 1)
+LAST_DAY: Final = dt.date(2999, 12, 31)
 
 
 class Interval(NamedTuple):
@@ -28,7 +34,8 @@ class Interval(NamedTuple):
     @property
     def countable(self) -> bool:
         """Whether it is short enough to be counted."""
-        return (self.to_date - self.from_date).days <= DAYS_MAX and self.last - self.first < NAMES_MAX
+        dated = self.from_date >= FIRST_DAY and self.to_date <= LAST_DAY
+        return dated and (self.to_date - self.from_date).days <= DAYS_MAX and self.last - self.first < NAMES_MAX
 
 
 class Totals(NamedTuple):

@@ -63,6 +63,7 @@ class ReceiptFacts:
         totals: tuple[Counted, ...] = (),
         frozen_from: dt.date | None = None,
         frozen_until: dt.date | None = None,
+        limit: int | None = None,
     ):
         self.merchant: Final = merchant
         self.branch: Final = branch
@@ -95,6 +96,7 @@ class ReceiptFacts:
         self.totals: Final = totals
         self.frozen_from: Final = frozen_from  # a pass stands still from this day
         self.frozen_until: Final = frozen_until  # to the end of this one
+        self.limit: Final = limit  # up to which a card may owe
 
     def __repr__(self) -> str:
         return f"<ReceiptFacts {self.command} of {self.module}: {self.result:02}/{self.reason}>"

@@ -188,6 +188,8 @@ class _Table(_Step):
 
     def written(self, facts: ReceiptFacts, values: list[str], keys: tuple[object, ...]) -> str:  # noqa: ARG002
         """A pair for each, none where nothing was counted."""
+        if not facts.totals:
+            return ""
         lines = [
             line for label, count, total in self._wording.totals(facts) for line in self._lines(label, count, total)
         ]

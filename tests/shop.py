@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ BARE = "6371120000000000025"  # without one
 OTHER = "6371120000000000033"
 UNKNOWN = "6371120000000009990"
 CODE = "4321"
+TERM = 90  # days of a pass here
 PROGRAMMES = Path(__file__).parents[1] / "loyalty" / "programmes"
 GIFT, VISITS, CREDIT = (PROGRAMMES / f"{kind}.toml" for kind in ("gift", "visits", "credit"))
 
@@ -212,7 +213,10 @@ async def furnish(connection: Any) -> tuple[dict[int, ModuleIdentity], dict[str,
     await add_branch(connection, 1, "Brivibas 1")
     await add_branch(connection, 2, "Valnu 2")
     for file in (GIFT, VISITS, CREDIT):
-        await add_programme(connection, parse_programme(file.read_text(), file.name))
+        programme = parse_programme(file.read_text(), file.name)
+        if file == VISITS:
+            programme = replace(programme, valid_months=None, valid_days=TERM)
+        await add_programme(connection, programme)
     modules = [(number, number // 1000, f"till {number}") for number in TILLS]
     identities = await enroll_modules(connection, KEK, modules, random=secrets.token_bytes)
     desk = ModuleTraits(desk=True)

@@ -25,7 +25,7 @@ from authsrv.shell.intake import Pending, Queue, Queues
 from authsrv.shell.metrics import BATCH_REQUESTS, BATCH_SECONDS, FAULTS
 from authsrv.shell.rules import Rules
 from ledger.batch import Gathered, Writes
-from ledger.faults import Conflict, InDoubt, LedgerFault, NameTaken, Unavailable
+from ledger.faults import Conflict, InDoubt, LedgerFault, NameTaken, TooMuch, Unavailable
 from ledger.shell.door import Connection, Door
 from ledger.shell.store import transact
 from protocol.numbers import Reason
@@ -130,6 +130,9 @@ class Lanes:
                     self._note(fault, batch)
                     batch = self._refuse(batch, Reason.NO_DATABASE)
                     back_off_s = await _rest(back_off_s)
+                case TooMuch():
+                    await self._halve(batch)
+                    return
                 case _:  # a bad row or a mistake of ours: find the request that does it
                     self._note(fault, batch)
                     await self._halve(batch)

@@ -52,7 +52,7 @@ def _day(date: dt.date) -> int:
 
 _ASKED: Final = "qdqb?qdqqb"
 _AUTHORIZATION: Final = "qdqq?ihiiiiiqqqqqdqiibb"  # then the postings, then this:
-_END_BEFORE: Final = "d"
+_TERM_DAYS: Final = "i"
 _POSTED: Final = "hhiq"
 
 
@@ -108,8 +108,8 @@ def asked_rows(lookups: Iterable[Lookup]) -> list[bytes]:
 
 _NO_ORIGINAL: Final = _NULLS["q"] + _NULLS["d"] + _NULLS["q"]
 _AUTHORIZATION_HEAD = Struct(_full("qdqq?ihiiiiiqqqq").format + "24s8si8siIi")
-_NO_END_BEFORE: Final = _NULLS[_END_BEFORE]
-_AUTHORIZATION_FIXED: Final = _AUTHORIZATION_HEAD.size - 4 + 8 + len(_NO_END_BEFORE)
+_NO_TERM_DAYS: Final = _NULLS[_TERM_DAYS]
+_AUTHORIZATION_FIXED: Final = _AUTHORIZATION_HEAD.size - 4 + 8 + len(_NO_TERM_DAYS)
 _POSTED_ROW = _full(_POSTED)
 _POSTED_FIXED: Final = _POSTED_ROW.size - 4
 
@@ -121,7 +121,7 @@ def authorization_rows(rows: Iterable[Authorization], types: RowTypes) -> list[b
     for row in rows:
         (
             name, number, tombstone, command, result, reason, branch, unit, cashier, programme, version, card,
-            requested, approved, original, token_key, digest_key, digest, answers, postings, _, end_before,
+            requested, approved, original, token_key, digest_key, digest, answers, postings, _, term_days,
         ) = row  # fmt: skip
         moved = _moved(postings, unit, types)
         module, date, sequence = name
@@ -129,7 +129,7 @@ def authorization_rows(rows: Iterable[Authorization], types: RowTypes) -> list[b
             digest is None
             or original is not None
             or not answers
-            or end_before is not None
+            or term_days is not None
             or None in (programme, version, card, token_key, digest_key)
         ):
             packed.append(
@@ -141,7 +141,7 @@ def authorization_rows(rows: Iterable[Authorization], types: RowTypes) -> list[b
                         answers[0] if answers else None,
                     ),
                     moved,
-                    _end_before(end_before),
+                    _term_days(term_days),
                 )
             )  # fmt: skip
             continue
@@ -157,16 +157,16 @@ def authorization_rows(rows: Iterable[Authorization], types: RowTypes) -> list[b
             two(_BYTES, len(answer)),
             answer,
             moved,
-            _NO_END_BEFORE,
+            _NO_TERM_DAYS,
         )  # fmt: skip
     return packed
 
 
-def _end_before(end_before: dt.date | None) -> bytes:
-    """The column of the card's last day before."""
-    if end_before is None:
-        return _NO_END_BEFORE
-    return _HEADS[_END_BEFORE] + _VALUES[_END_BEFORE].pack(_day(end_before))
+def _term_days(term_days: int | None) -> bytes:
+    """The column of the days by which a pass's end was moved."""
+    if term_days is None:
+        return _NO_TERM_DAYS
+    return _HEADS[_TERM_DAYS] + _VALUES[_TERM_DAYS].pack(term_days)
 
 
 def _moved(postings: Sequence[Posting], unit: int, types: RowTypes) -> bytes:

@@ -20,7 +20,7 @@ from ledger.authorizations import Original, Recorded
 from ledger.batch import Gathered, Lookup, Writes
 from ledger.cards import Card, CardStatus, Number
 from ledger.charges import Charge
-from ledger.faults import Conflict, Unfit
+from ledger.faults import Conflict, TooMuch, Unfit
 from ledger.holds import Hold, HoldEnd
 from ledger.names import Name
 from ledger.passes import Pass
@@ -44,6 +44,7 @@ _NO_NAME = (None, None, None)
 _NOTHING = Balances()
 _NO_TOTALS: Mapping[int, tuple[Pair, ...]] = {}
 _KINDS_OF_TOTALS = 10
+INTERVALS_MAX = 4  # counted in one transaction, whose cards wait meanwhile
 _STATUS = {status.value: status for status in CardStatus}
 
 
@@ -101,6 +102,8 @@ async def _count_totals(connection: Connection, lookups: Sequence[Lookup]) -> Ma
     asked = {place: lookup.interval for place, lookup in enumerate(lookups) if lookup.interval is not None}
     if not asked:
         return _NO_TOTALS
+    if len(asked) > INTERVALS_MAX:
+        raise TooMuch(f"{len(asked)} intervals are to be counted at once")
     columns = [list(column) for column in zip(*asked.values(), strict=True)]
     counted = {place: [(0, 0)] * _KINDS_OF_TOTALS for place in asked}
     places = list(asked)
@@ -191,7 +194,7 @@ def _original(item: asyncpg.Record) -> Original:
         answers=tuple(item["answers"] or ()),
         decided_at=item["decided_at"],
         ended=HoldEnd(item["ended"]) if item["ended"] is not None else None,
-        end_before=item["end_before"],
+        term_days=item["term_days"],
     )
 
 

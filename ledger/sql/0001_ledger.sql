@@ -333,7 +333,7 @@ $$;
 
 -- --------------------------------------------------------------------------------------- the two functions of the hot path
 --
--- The types stand; the functions as they are now stand in 0006_every_command.sql, `reserve_numbers` in 0002_hot_path.sql.
+-- The types stand; the functions as they are now stand in 0007_three_ledgers.sql, `reserve_numbers` in 0002_hot_path.sql.
 
 -- What goes in: one array of rows for each sort of row, since an array a column costs the driver more than the rows themselves.
 create type asked_row as (
@@ -373,7 +373,7 @@ create type original_row as (
 -- The first half of a batch's transaction: lock every card that it may touch, take the time, then read all that decisions need.
 --
 -- Each statement below sees what was committed before it began, so that what is read after the locks is current. The
--- transaction has its id before it reads the open day: a day's closing waits for it from then on. (0006 has the function as it is now.)
+-- transaction has its id before it reads the open day: a day's closing waits for it from then on. (0007 has the function as it is now.)
 create function gather(
     p_asked asked_row[],
     out registry bigint, out decided_at timestamptz, out local_at timestamp, out booked_on date, out serials bigint[], out tombstone_serials bigint[],
@@ -491,7 +491,7 @@ begin
            lateral (select module, count from bad_cards where module = m and day = local_at::date offset 0) b;
 end $$;
 
--- The second half: writes what was decided, all of it or nothing. (0006 has the function as it is now.)
+-- The second half: writes what was decided, all of it or nothing. (0007 has the function as it is now.)
 create function record(
     p_decided_at timestamptz, p_booked_on date, p_today date,
     p_authorizations authorization_row[], p_postings posting_row[], p_undos undo_row[], p_pages page_row[],

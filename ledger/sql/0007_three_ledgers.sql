@@ -11,6 +11,7 @@ insert into account_kinds values (103, 'lapsed', false);  -- visits that nobody 
 create table passes (
     card          bigint primary key references cards,
     entered_at    timestamptz,                            -- of the last visit that was taken off
+    entered_by    integer not null default 0,             -- how many persons entered then
     entries_on    date,                                   -- the local day that entries_today counts
     entries_today integer not null default 0 check (entries_today >= 0),
     frozen_from   date,
@@ -43,7 +44,8 @@ create table charges (
     sequence bigint not null,
     due_on   date not null,
     amount   bigint not null check (amount > 0),
-    primary key (card, id)
+    primary key (card, id),
+    unique (module, date, sequence)
 );
 create trigger append_only before update or delete on charges for each row execute function refuse_change();
 create trigger not_emptied before truncate on charges for each statement execute function refuse_change();
@@ -65,8 +67,8 @@ create table totals (
 create trigger append_only before update or delete on totals for each row execute function refuse_change();
 create trigger not_emptied before truncate on totals for each statement execute function refuse_change();
 
--- The card's last day as it was before, where an authorization changed it: 9999-12-31 for none, null where nothing changed.
-alter table authorizations add column end_before date;
+-- By how many days an authorization moved a pass's end, or set it from its own day; null where it did not.
+alter table authorizations add column term_days integer;
 
 create or replace view postings as
     select a.module, a.date, a.sequence, p.ordinal::smallint as ordinal, p.debit, p.credit, p.unit, a.card, p.amount, a.decided_at, a.booked_on
@@ -78,16 +80,31 @@ create or replace view postings as
 drop function gather(asked_row[]);
 drop function record(timestamptz, date, date, authorization_row[], undo_row[], page_row[], card_change[], try_row[], bad_cards_row[],
                      number_change[], hold_row[], hold_end[]);
-alter type authorization_row add attribute end_before date;
-alter type original_row add attribute decided_at timestamptz, add attribute end_before date;
-create type pass_row as (card bigint, entered_at timestamptz, entries_on date, entries_today integer, frozen_from date, frozen_until date);
+alter type authorization_row add attribute term_days integer;
+alter type original_row add attribute decided_at timestamptz, add attribute term_days integer;
+alter table accounts add constraint value_has_a_floor check (kind <> 1 or floor is not null);
+
+create type pass_row as (card bigint, entered_at timestamptz, entered_by integer, entries_on date, entries_today integer, frozen_from date, frozen_until date);
 create type pass_change as (
-    card bigint, entered_at timestamptz, entries_on date, entries_today integer, frozen_from date, frozen_until date, lapses_on date);
+    card bigint, entered_at timestamptz, entered_by integer, entries_on date, entries_today integer, frozen_from date, frozen_until date, lapses_on date);
 create type lapse_row as (card bigint, unit integer, amount bigint, ended_on date);
 create type floor_row as (card bigint, unit integer, floor bigint, least bigint);
 create type charge_row as (card bigint, module bigint, date date, sequence bigint, due_on date, amount bigint);
 create type totals_row as (
     module bigint, date date, sequence bigint, unit integer, first bigint, last bigint, from_date date, to_date date, asked counted[], counted counted[]);
+
+-- Whether these are passes whose last day is over; else nothing of them may lapse.
+create function check_lapses(p_lapses lapse_row[]) returns void
+    language plpgsql volatile set search_path = @schema@, pg_temp as $$
+begin
+    if exists (select from unnest(p_lapses) l
+                where l.unit is distinct from 32769
+                   or not exists (select from cards c, issuer i
+                                   where c.id = l.card and c.valid_until = l.ended_on
+                                     and l.ended_on < (clock_timestamp() at time zone i.zone)::date)) then
+        raise exception 'what has not ended lapses' using errcode = 'AU001';
+    end if;
+end $$;
 
 -- Books what passes lose with their end, and takes it off them; for `record` and the sweep alone, which hold the cards' locks.
 create function lapse(p_lapses lapse_row[], p_decided_at timestamptz, p_booked_on date) returns void
@@ -96,12 +113,11 @@ declare
     moved bigint;
 begin
     update accounts a set balance = a.balance - l.amount
-      from unnest(p_lapses) l, cards c, issuer i
-     where a.card = l.card and a.unit = l.unit and a.kind = 1 and a.balance - a.held - l.amount >= a.floor
-       and c.id = l.card and c.valid_until = l.ended_on and l.ended_on < (clock_timestamp() at time zone i.zone)::date;
+      from unnest(p_lapses) l
+     where a.card = l.card and a.unit = l.unit and a.kind = 1 and a.balance - a.held - l.amount >= a.floor;
     get diagnostics moved = row_count;
     if moved < cardinality(p_lapses) then
-        raise exception 'what has not ended, or is not there, lapses' using errcode = 'AU001';
+        raise exception 'more lapses than is there' using errcode = 'AU001';
     end if;
     insert into lapses (card, unit, amount, ended_on, decided_at, booked_on)
         select card, unit, amount, ended_on, p_decided_at, p_booked_on from unnest(p_lapses);
@@ -162,9 +178,6 @@ declare
     has_holds     boolean;
     has_passes    boolean;
     has_credit    boolean;
-    owing         record;
-    charge        record;
-    covered       numeric;
 begin
     -- Its transaction has an id before it reads the open day: a day's closing waits for it from then on.
     own_id := pg_current_xact_id();
@@ -261,7 +274,7 @@ begin
         select array_agg((module, date, sequence, card, unit, amount, expires_at, null)::hold_row) into holds from holds where card = any (ids) and ended is null;
     end if;
     if has_passes then
-        select array_agg((card, entered_at, entries_on, entries_today, frozen_from, frozen_until)::pass_row) into passes from passes where card = any (ids);
+        select array_agg((card, entered_at, entered_by, entries_on, entries_today, frozen_from, frozen_until)::pass_row) into passes from passes where card = any (ids);
     end if;
 
     if has_originals then
@@ -276,7 +289,7 @@ begin
                                                           and g.sequence = a.sequence order by page)
                           end,
                           case a.command when 20 then (select ended from holds h where h.module = a.module and h.date = a.date and h.sequence = a.sequence) end,
-                          a.decided_at, a.end_before)::original_row)
+                          a.decided_at, a.term_days)::original_row)
           into originals
           from unnest(p_asked) with ordinality o(m, d, s, token, coded, om, od, os, n, other, ordinal),
                lateral (select * from authorizations where module = o.om and date = o.od and sequence = o.os
@@ -299,18 +312,25 @@ begin
 
     -- The charges that a card's debt is made of: the newest ones, from the last backwards until they cover it, and what an undoing
     -- may add to it.
+    if has_originals and not has_credit then
+        has_credit := exists (select from charges where card = any (ids));
+    end if;
     if has_credit then
-        for owing in select a.card, greatest(-a.balance, 0) + coalesce((select sum(o.approved) from unnest(originals) o where o.card = a.card), 0) as debt
-                       from unnest(accounts) a where a.kind = 1 and (a.floor < 0 or a.balance < 0) loop
-            covered := 0;
-            for charge in select c.card, c.module, c.date, c.sequence, c.due_on,
-                                 c.amount - coalesce((select sum(u.amount) from undos u where u.module = c.module and u.date = c.date and u.sequence = c.sequence), 0) as left
-                            from charges c where c.card = owing.card order by c.id desc loop
-                exit when covered >= owing.debt;
-                covered := covered + charge.left;
-                charges := (charge.card, charge.module, charge.date, charge.sequence, charge.due_on, charge.left::bigint)::charge_row || charges;
-            end loop;
-        end loop;
+        with recursive owing as (
+            select a.card, greatest(-sum(a.balance), 0) + coalesce((select sum(o.approved) from unnest(originals) o where o.card = a.card), 0) as debt
+              from unnest(accounts) a group by a.card having bool_or(a.floor < 0 or a.balance < 0) or has_originals
+        ), walk as (
+            select o.card, x.id, x.module, x.date, x.sequence, x.due_on, x.net, o.debt - x.net as uncovered
+              from owing o, lateral (select c.*, c.amount - coalesce((select sum(u.amount) from undos u where u.module = c.module and u.date = c.date and u.sequence = c.sequence), 0) as net
+                                       from charges c where c.card = o.card order by c.id desc limit 1) x
+             where o.debt > 0
+            union all
+            select w.card, x.id, x.module, x.date, x.sequence, x.due_on, x.net, w.uncovered - x.net
+              from walk w, lateral (select c.*, c.amount - coalesce((select sum(u.amount) from undos u where u.module = c.module and u.date = c.date and u.sequence = c.sequence), 0) as net
+                                      from charges c where c.card = w.card and c.id < w.id order by c.id desc limit 1) x
+             where w.uncovered > 0
+        )
+        select array_agg((card, module, date, sequence, due_on, net::bigint)::charge_row order by id) into charges from walk;
     end if;
 end $$;
 
@@ -332,12 +352,9 @@ declare
     closed  boolean;
     eased   jsonb;
 begin
-    -- What a pass loses with its end is no request's doing and stands in a row of its own. It was lost before anything was decided.
+    -- What a pass loses with its end is no request's doing and stands in a row of its own, below.
     if cardinality(p_lapses) > 0 then
-        if exists (select from closed_days where day >= p_booked_on and closed_at is not null) then
-            raise exception 'a lapse on a day that is closed' using errcode = 'AU007';
-        end if;
-        perform lapse(p_lapses, p_decided_at, p_booked_on);
+        perform check_lapses(p_lapses);
     end if;
 
     if cardinality(p_cards) > 0 then
@@ -358,14 +375,14 @@ begin
             update holds h set ended = n.ended, ended_at = p_decided_at
               from unnest(p_ended) n
              where h.module = n.module and h.date = n.date and h.sequence = n.sequence and h.ended is null
-            returning h.card, h.unit, h.amount
+            returning h.card, h.unit, h.amount, h.ended
         ), freed as (
             update accounts a set held = a.held - g.amount
               from (select card, unit, sum(amount) as amount from gone group by card, unit) g
              where a.card = g.card and a.unit = g.unit and a.kind = 1
         )
-        select count(*) < cardinality(p_ended), jsonb_object_agg(card, amount) into unknown, eased from (
-            select card, count(*) as count, sum(amount) as amount from gone group by card) g(card, count, amount);
+        select coalesce(sum(count), 0) < cardinality(p_ended), jsonb_object_agg(card, taken) into unknown, eased from (
+            select card, count(*), coalesce(sum(amount) filter (where ended = 1), 0) from gone group by card) g(card, count, taken);
         if unknown then
             raise exception 'a hold that is not open ends' using errcode = 'AU008';
         end if;
@@ -375,9 +392,11 @@ begin
     -- nothing may pass, and the last is what stays.
     if cardinality(p_floors) > 0 then
         -- Only credit goes below zero, and no deeper than some version of its rules allows.
-        if exists (select from unnest(p_floors) n join cards c on c.id = n.card
-                    where least(n.floor, n.least) < 0
-                      and -least(n.floor, n.least) > (select coalesce(max((document ->> 'limit_maximum_minor')::bigint), 0) from programme_versions v
+        if exists (select from unnest(p_floors) n left join cards c on c.id = n.card
+                    where n.floor is null or n.least is null or n.least > n.floor or c.id is null
+                       or n.unit is distinct from (select currency from issuer)
+                       or not exists (select from unnest(p_authorizations) a where a.card = n.card and a.command in (17, 24, 82))
+                       or -n.least > (select coalesce(max((document ->> 'limit_maximum_minor')::bigint), 0) from programme_versions v
                                                        where v.programme = c.programme and v.document ->> 'kind' = 'credit')) then
             raise exception 'a floor that no programme has' using errcode = 'AU009';
         end if;
@@ -427,6 +446,14 @@ begin
         raise exception 'a movement ends below the floor of an account' using errcode = 'AU001';
     end if;
 
+    -- Also of what an undoing has just given back to it.
+    if cardinality(p_lapses) > 0 then
+        if exists (select from closed_days where day >= p_booked_on and closed_at is not null) then
+            raise exception 'a lapse on a day that is closed' using errcode = 'AU007';
+        end if;
+        perform lapse(p_lapses, p_decided_at, p_booked_on);
+    end if;
+
     if cardinality(p_tries) > 0 then
         insert into tries (token, failures)
             select token, failures from unnest(p_tries) order by token
@@ -444,10 +471,10 @@ begin
     insert into authorizations (
             module, date, sequence, number, decided_at, booked_on, tombstone, command, result, reason, programme, programme_version,
             branch, unit, card, requested, approved, cashier, original_module, original_date, original_sequence,
-            token_key, digest_key, digest, answer, postings, end_before)
+            token_key, digest_key, digest, answer, postings, term_days)
         select module, date, sequence, number, p_decided_at, p_booked_on, tombstone, command, result, reason, programme, programme_version,
                branch, unit, card, requested, approved, cashier, original_module, original_date, original_sequence,
-               token_key, digest_key, digest, answer, postings, end_before
+               token_key, digest_key, digest, answer, postings, term_days
           from unnest(p_authorizations)
          order by module, date, sequence;
 
@@ -482,10 +509,10 @@ begin
     end if;
 
     if cardinality(p_passes) > 0 then
-        insert into passes (card, entered_at, entries_on, entries_today, frozen_from, frozen_until, lapses_on)
-            select card, entered_at, entries_on, entries_today, frozen_from, frozen_until, lapses_on from unnest(p_passes) order by card
+        insert into passes (card, entered_at, entered_by, entries_on, entries_today, frozen_from, frozen_until, lapses_on)
+            select card, entered_at, entered_by, entries_on, entries_today, frozen_from, frozen_until, lapses_on from unnest(p_passes) order by card
             on conflict (card) do update set
-                entered_at = excluded.entered_at, entries_on = excluded.entries_on, entries_today = excluded.entries_today,
+                entered_at = excluded.entered_at, entered_by = excluded.entered_by, entries_on = excluded.entries_on, entries_today = excluded.entries_today,
                 frozen_from = excluded.frozen_from, frozen_until = excluded.frozen_until, lapses_on = excluded.lapses_on;
     end if;
 
@@ -494,7 +521,7 @@ begin
             select h.card, h.module, h.date, h.sequence, h.due_on, h.amount
               from unnest(p_charges) with ordinality h(card, module, date, sequence, due_on, amount, place)
              where exists (select from authorizations a where a.module = h.module and a.date = h.date and a.sequence = h.sequence
-                                                          and a.card = h.card and a.approved = h.amount)
+                                                          and a.card = h.card and a.approved = h.amount and a.command in (19, 21))
              order by place;
         get diagnostics moved = row_count;
         if moved < cardinality(p_charges) then
@@ -504,7 +531,14 @@ begin
 
     if cardinality(p_totals) > 0 then
         insert into totals (module, date, sequence, unit, first, last, from_date, to_date, asked, counted)
-            select t.module, t.date, t.sequence, t.unit, t.first, t.last, t.from_date, t.to_date, t.asked, t.counted from unnest(p_totals) t;
+            select t.module, t.date, t.sequence, t.unit, t.first, t.last, t.from_date, t.to_date, t.asked, t.counted
+              from unnest(p_totals) t
+             where exists (select from unnest(p_authorizations) a
+                            where a.module = t.module and a.date = t.date and a.sequence = t.sequence and a.command = 32);
+        get diagnostics moved = row_count;
+        if moved < cardinality(p_totals) then
+            raise exception 'totals without their authorization' using errcode = 'AU003';
+        end if;
     end if;
 
     if cardinality(p_undos) > 0 then
@@ -554,10 +588,13 @@ end $$;
 -- both ends, and what was recorded with them lies at most 36 days back and 2 ahead.
 create function count_totals(p_module bigint, p_unit integer, p_first bigint, p_last bigint, p_from date, p_to date,
     out kind integer, out count bigint, out sum bigint) returns setof record
-    language sql stable security definer set search_path = @schema@, pg_temp as $$
-    select coalesce(array_position(array[17, 18, 19, 21, 23, 24, 25, 26, 27], a.command) - 1, 9), count(*), sum(a.approved)::bigint
-      from generate_series(p_from - 38, p_to + 38, interval '1 day') d(day),
-           lateral (select * from authorizations where module = p_module and date = d.day::date and sequence between p_first and p_last offset 0) a
+    language sql stable security definer set search_path = @schema@, pg_temp
+    set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+    as $$
+    select coalesce(array_position(array[17, 18, 19, 21, 23, 24, 25, 26, 27], a.command) - 1, 9), count(*), least(sum(a.approved), 9223372036854775807)::bigint
+      from generate_series(greatest(p_from, '2000-01-01') - 38, least(p_to, greatest(p_from, '2000-01-01') + 62, '2999-12-31') + 38, interval '1 day') d(day),
+           lateral (select module, date, sequence, command, result, reason, unit, approved, tombstone, original_module, original_sequence
+                      from authorizations where module = p_module and date = d.day::date and sequence between p_first and p_last offset 0) a
      where not a.tombstone and a.unit = p_unit and a.result in (0, 10)
        and not (a.command = 24 and (a.reason <> 0 or (a.original_module = p_module and a.original_sequence between p_first and p_last)))
        and not exists (select from undos u where u.module = a.module and u.date = a.date and u.sequence = a.sequence and u.reversal
@@ -568,8 +605,10 @@ $$;
 -- What cards have spent on the local day of now: purchases that were not undone, by card. What was decided today is named at most
 -- 36 days back and 2 ahead.
 create function spent_today(p_cards bigint[], out card bigint, out sales bigint, out amount bigint) returns setof record
-    language sql volatile security definer set search_path = @schema@, pg_temp as $$
-    select a.card, count(*), sum(a.approved)::bigint
+    language sql volatile security definer set search_path = @schema@, pg_temp
+    set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+    as $$
+    select a.card, count(*), least(sum(a.approved), 9223372036854775807)::bigint
       from (select date_trunc('day', clock_timestamp() at time zone zone) as day, zone from issuer) i,
            unnest(p_cards) c,
            lateral (select * from authorizations
@@ -591,5 +630,5 @@ create view late_totals as
      where now <> counted;
 
 revoke all on passes, lapses, charges, totals, late_totals from public;
-revoke all on function gather, record, lapse, lapse_passes, count_totals, spent_today from public;
+revoke all on function gather, record, lapse, check_lapses, lapse_passes, count_totals, spent_today from public;
 grant execute on function gather, record, lapse_passes, count_totals, spent_today to @switch_role@;

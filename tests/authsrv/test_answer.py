@@ -75,7 +75,7 @@ def test_an_approval_tells_what_the_card_holds_afterwards() -> None:
     """The balance is the card's as decided, not as it was before; floor and unit are the card's."""
     after = CARD._replace(balances=Balances(value=2500, owed=-10, floor=-1000))
     said = answer(Decision(Result.PARTLY, approved=1250, still_due=750, card=after))
-    assert (said.approved, said.still_due, said.balance, said.available) == (1250, 750, 2500, 3500)
+    assert (said.approved, said.still_due, said.balance, said.available) == (1250, 750, 2500, 3490)
     assert (said.unit, said.valid_until) == (978, dt.date(2029, 11, 30))
 
 

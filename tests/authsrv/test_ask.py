@@ -109,7 +109,11 @@ def test_which_totals_are_counted() -> None:
     request = Request(Command.TOTALS, 1001, DAY, 13, unit=978, totals=totals)
     interval = (1001, 978, 7, 12, DAY - dt.timedelta(days=1), DAY)
     assert ask(request).lookup().interval == interval
-    for far in (OriginalName(DAY + dt.timedelta(days=63), 12), OriginalName(DAY, 100_007)):
+    for far in (
+        OriginalName(DAY + dt.timedelta(days=63), 12),
+        OriginalName(DAY, 10_007),
+        OriginalName(dt.date.max, 12),
+    ):
         assert ask(request._replace(totals=replace(totals, last=far))).lookup().interval is None
     assert ask(SALE).lookup().interval is None
 

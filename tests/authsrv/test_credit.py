@@ -77,7 +77,7 @@ class TestLimit:
         till, card = shop.till(), await credit_card(shop)
         await till.sale(card, 15_000)
         cut = await limit(shop, card, 10_000)
-        assert (cut.result, cut.approved, cut.balance, cut.available) == (Result.APPROVED, 10_000, -15_000, 0)
+        assert (cut.result, cut.balance, cut.available) == (Result.APPROVED, -15_000, 0)
         assert (await till.sale(card, 1)).reason == Reason.FUNDS
         assert (await pay(shop, card, 3000)).available == 0
         paid = await pay(shop, card, 3000)
@@ -155,6 +155,21 @@ class TestPayment:
         assert (await till.sale(card, 1)).reason == Reason.BLOCKED
         assert (await pay(shop, card, 3000)).balance == 0
 
+    async def test_who_owes_is_not_given_more(self, shop: Shop) -> None:
+        """What is owed besides the debt counts against the limit, and is due: 300.00 owed, a limit of 250.00."""
+        till, card = shop.till(), await credit_card(shop, overdue_block_days=0)
+        await till.sale(card, 20_000)
+        paid = await pay(shop, card, 5000)
+        await till.sale(card, 5000)
+        await till.reverse(name_of(paid), 5000)
+        raised = await limit(shop, card, 25_000)
+        assert (raised.balance, raised.available, await shop.owed(card)) == (-20_000, 0, -5000)
+        assert (await till.sale(card, 1)).reason == Reason.FUNDS
+        assert await due(shop, card) != ""
+        await pay(shop, card, 5001)
+        assert (await till.sale(card, 1)).result == Result.APPROVED
+        await shop.check_books()
+
     async def test_a_payment_that_is_undone(self, shop: Shop) -> None:
         """The debt is there again; what the limit has no room for is owed, and the next payment settles that first."""
         till, card = shop.till(), await credit_card(shop)
@@ -182,6 +197,17 @@ class TestPayment:
         await pay(shop, card, 3500)
         assert (await till.ask(Command.CASH_OUT, card=card)).approved == 500
         assert (await till.sale(card, 1)).reason == Reason.CLOSED
+        await shop.check_books()
+
+    async def test_on_a_closed_card_that_owes(self, shop: Shop) -> None:
+        """A payment bounced after the rest was paid out: what is owed can be paid, no more, and once."""
+        till, card = shop.till(), await credit_card(shop)
+        paid = await pay(shop, card, 5000)
+        await till.ask(Command.CASH_OUT, card=card)
+        await till.reverse(name_of(paid), 5000)
+        assert (await pay(shop, card, 5001)).reason == Reason.BALANCE_LIMIT
+        assert (await pay(shop, card, 5000)).result == Result.APPROVED
+        assert (await pay(shop, card, 1)).reason == Reason.CLOSED
         await shop.check_books()
 
 
@@ -229,6 +255,20 @@ class TestDueDates:
         assert (await till.ask(Command.HOLD, card=card, amount=1)).reason == Reason.OVERDUE
         await pay(shop, card, 1501)
         assert (await till.sale(card, 1)).result == Result.APPROVED
+
+    async def test_charges_are_known_where_no_limit_was(self, shop: Shop) -> None:
+        """Paid, the limit 0: in one batch it is raised and the payment undone, and what was bought is overdue again."""
+        till, desk, card = shop.till(), shop.till(DESK), await credit_card(shop, **FROM_PURCHASE, overdue_block_days=0)
+        await bought_ago(shop, card, 15, 1000)
+        paid = await pay(shop, card, 1000)
+        await limit(shop, card, 0)
+        asks = [
+            desk.opened(await desk.request(Command.LIMIT, card=card, limit=20_000)),
+            till.opened(await till.request(Command.REVERSE, original=name_of(paid), amount=1000)),
+            till.opened(await till.request(Command.SALE, card=card, amount=1)),
+        ]
+        answers = [Response.decode(answer or b"") for answer in await at_once(shop, asks)]
+        assert [each.reason for each in answers] == [0, 0, Reason.OVERDUE]
 
     async def test_in_one_batch_with_its_payment(self, shop: Shop) -> None:
         """Refused, paid, sold, the payment undone, refused: each in its place, though older charges must be known."""

@@ -1048,7 +1048,7 @@ class TestAccessCode:
         sold = await till.sale(card, 1250)
         await till.sale(card, 150)
         copy = await till.ask(Command.REPRINT, original=name_of(sold))
-        assert (copy.approved, copy.balance, copy.available) == (1250, 0, 0)
+        assert (copy.approved, copy.balance, copy.available) == (0, 0, 0)
         assert b"37.50" in copy.text
 
     async def test_the_budget_of_bad_cards(self, shop: Shop) -> None:
@@ -1316,7 +1316,7 @@ class TestReprint:
         sold = await till.sale(card, 1250, till_receipt="R-17")
         before = await snapshot(shop, *A_DECLINE_LEAVES)
         copy = await till.ask(Command.REPRINT, original=name_of(sold))
-        assert (copy.result, copy.approved) == (Result.APPROVED, 1250)
+        assert (copy.result, copy.approved) == (Result.APPROVED, 0)
         assert copy.text != sold.text
         assert set(sold.text.splitlines()) < set(copy.text.splitlines())
         assert b"COPY" in copy.text.upper()

@@ -197,8 +197,8 @@ class World:
                 "select card, kind, unit, balance, floor, held from accounts where card = any($1)"
             ),
             "passes": await of_cards(
-                "select card, entered_at is null, entries_on, entries_today, frozen_from, frozen_until, lapses_on "
-                "from passes where card = any($1)"
+                "select card, entered_at is null, entered_by, entries_on, entries_today, frozen_from, frozen_until, "
+                "lapses_on from passes where card = any($1)"
             ),
             "charges": await of_cards(
                 "select card, row_number() over (partition by card order by id), due_on, amount from charges "

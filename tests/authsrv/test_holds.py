@@ -35,6 +35,20 @@ async def test_a_part_is_taken_and_the_rest_is_free(shop: Shop) -> None:
     await shop.check_books()
 
 
+async def test_what_is_free_again_is_not_spent_while_the_card_owes(shop: Shop) -> None:
+    """50.00 held, the load of 50.00 undone: owed. Released, the money is there and owed all the same."""
+    till, card = shop.till(), await active_card(shop, 5000)
+    more = await till.ask(Command.RELOAD, card=card, amount=5000)
+    held = await till.ask(Command.HOLD, card=card, amount=10_000)
+    await till.reverse(name_of(more), 5000)
+    assert await shop.owed(card) == -5000
+    free = await till.ask(Command.RELEASE, original=name_of(held))
+    assert (free.balance, free.available) == (10_000, 5000)
+    assert (await till.sale(card, 5001)).reason == Reason.FUNDS
+    assert (await till.sale(card, 5000)).result == Result.APPROVED
+    await shop.check_books()
+
+
 async def test_a_released_hold_moves_nothing(shop: Shop) -> None:
     """All of it is free again."""
     card, hold = await held(shop)
@@ -153,3 +167,19 @@ async def test_a_whole_life_in_one_batch(shop: Shop) -> None:
 def named(request: Request) -> OriginalName:
     """The name of a request that was not answered yet."""
     return OriginalName(request.date, request.sequence)
+
+
+async def test_two_holds_of_one_card_end_in_one_batch(shop: Shop) -> None:
+    """Released and confirmed together; and two whose time is over stand in nobody's way."""
+    till, card = shop.till(), await active_card(shop, 5000)
+    first, second, *late = [await till.ask(Command.HOLD, card=card, amount=1000) for _ in range(4)]
+    requests = [
+        await till.request(Command.RELEASE, original=name_of(first)),
+        await till.request(Command.CONFIRM, original=name_of(second), amount=600),
+    ]
+    answers = await at_once(shop, [till.opened(request) for request in requests])
+    assert [Response.decode(answer or b"").result for answer in answers] == [0, 0]
+    await expire_holds(shop, card)
+    assert (await till.sale(card, 4400)).balance == 0
+    assert (await till.ask(Command.RELEASE, original=name_of(late[0]))).reason == Reason.HOLD_EXPIRED
+    await shop.check_books()

@@ -51,6 +51,15 @@ class TestVisits:
         assert (refused.result, refused.reason, refused.visits_left) == (Result.FUNDS, Reason.VISITS_USED, 0)
         await shop.check_books()
 
+    async def test_more_persons_are_another_visit(self, shop: Shop) -> None:
+        """One has entered: who comes back is on the same visit, five are not; three entered: any two of them are."""
+        one, three = await new_pass(shop, visits_per_day=None), await new_pass(shop, visits_per_day=None)
+        await enter(shop, one)
+        again = await enter(shop, one, 5)
+        assert (again.reason, again.approved, again.visits_left) == (Reason.NONE, 5, 4)
+        await enter(shop, three, 3)
+        assert (await enter(shop, three, 2)).reason == Reason.SAME_VISIT
+
     async def test_several_persons_on_one_pass(self, shop: Shop) -> None:
         """Three at once take three off; more than are left are refused, and nothing is taken."""
         card = await new_pass(shop, **EACH_COUNTS)
@@ -95,6 +104,25 @@ class TestVisits:
         assert (await till.reverse(name_of(entered), 0)).visits_left == 10
         again = await enter(shop, card)
         assert (again.reason, again.visits_left) == (Reason.NONE, 9)
+        await shop.check_books()
+
+    async def test_undone_where_no_rules_are_in_force(self, shop: Shop) -> None:
+        """The programme has ended: a visit that is undone comes back as a visit, and not as a cent."""
+        till, card = shop.till(), await new_pass(shop, **EACH_COUNTS)
+        entered = await enter(shop, card)
+        yesterday = (await shop.today() - A_DAY).isoformat()
+        await shop.query(
+            """update programme_versions set document = document || jsonb_build_object('effective_until', $2::text)
+                where programme = (select programme from cards where id = $1)""",
+            shop.card_ids[card],
+            yesterday,
+        )
+        assert (await enter(shop, card)).reason == Reason.NOT_PROGRAMME
+        back = await till.reverse(name_of(entered), 0)
+        assert (back.result, back.unit, back.visits_left) == (Result.APPROVED, VISIT, 10)
+        assert {
+            row["unit"] for row in await shop.query("select unit from postings where card = $1", shop.card_ids[card])
+        } == {VISIT}
         await shop.check_books()
 
     async def test_what_is_bought_on_a_pass(self, shop: Shop) -> None:
@@ -178,25 +206,46 @@ class TestDays:
         assert await shop.balance(card) == 0
         await shop.check_books()
 
+    async def test_in_one_batch_with_a_new_pass(self, shop: Shop) -> None:
+        """A visit of an ended pass is undone and a new one sold at once: what came back has lapsed before that."""
+        till, card = shop.till(), await new_pass(shop, **EACH_COUNTS)
+        await enter(shop, card)
+        second = await enter(shop, card)
+        await end(shop, card, await shop.today() - A_DAY)
+        requests = [
+            await till.request(Command.REVERSE, original=name_of(second), amount=0),
+            await till.request(Command.RELOAD, card=card, amount=10),
+        ]
+        answers = await at_once(shop, [till.opened(request) for request in requests])
+        assert [Response.decode(answer or b"").visits_left for answer in answers] == [1, 10]
+        lapsed = await shop.query("select sum(amount)::int as amount from lapses where card = $1", shop.card_ids[card])
+        assert (lapsed[0]["amount"], await shop.balance(card)) == (9, 10)
+        await shop.check_books()
+
 
 class TestReload:
-    async def test_ten_more_and_a_later_end(self, shop: Shop) -> None:
-        """Visits add up; the end is the later one; undone, both are as they were."""
+    async def test_ten_more_and_as_many_days(self, shop: Shop) -> None:
+        """Visits add up, and so do days; undone, both are as they were."""
         till = shop.till()
         card = await new_pass(shop, begins=Begins.PURCHASE, valid_months=None, valid_days=30, loads_per_day=3)
         today = await shop.today()
         await end(shop, card, today + 5 * A_DAY)
         more = await till.ask(Command.RELOAD, card=card, amount=10)
-        assert (more.visits_left, more.valid_until) == (20, today + 30 * A_DAY)
+        assert (more.visits_left, more.valid_until) == (20, today + 35 * A_DAY)
         undone = await till.reverse(name_of(more), 10)
         assert (undone.visits_left, undone.valid_until) == (10, today + 5 * A_DAY)
 
-    async def test_an_end_that_was_later_stays(self, shop: Shop) -> None:
-        """Nobody loses days by buying more."""
-        card = await new_pass(shop, begins=Begins.PURCHASE, valid_months=None, valid_days=30)
-        ends = await shop.today() + 60 * A_DAY
-        await end(shop, card, ends)
-        assert (await shop.till().ask(Command.RELOAD, card=card, amount=10)).valid_until == ends
+    async def test_one_of_two_is_undone(self, shop: Shop) -> None:
+        """A double click is taken back, whichever of the two: the other keeps its visits and its days."""
+        till = shop.till()
+        card = await new_pass(shop, begins=Begins.PURCHASE, valid_months=None, valid_days=30, loads_per_day=3)
+        today = await shop.today()
+        first, second = [await till.ask(Command.RELOAD, card=card, amount=10) for _ in range(2)]
+        assert second.valid_until == today + 90 * A_DAY
+        undone = await till.reverse(name_of(first), 10)
+        assert (undone.visits_left, undone.valid_until) == (20, today + 60 * A_DAY)
+        undone = await till.reverse(name_of(second), 10)
+        assert (undone.visits_left, undone.valid_until) == (10, today + 30 * A_DAY)
 
     async def test_a_pass_that_has_ended_is_sold_anew(self, shop: Shop) -> None:
         """What was left has lapsed; the new pass begins with its first visit."""
@@ -263,6 +312,23 @@ class TestFreeze:
         assert (thawed.result, thawed.valid_until) == (Result.APPROVED, ends + A_DAY)
         assert (await enter(shop, card)).result == Result.APPROVED
         assert (await self.freeze(shop, card, today, None)).reason == Reason.FREEZE_DAYS
+
+    async def test_a_pass_that_begins_before_its_freeze(self, shop: Shop) -> None:
+        """Frozen while unused, then begun: it ends later by the days that lie ahead, and earlier again when thawed."""
+        card, today = await new_pass(shop, valid_months=None, valid_days=30, **EACH_COUNTS), await shop.today()
+        await self.freeze(shop, card, today + 5 * A_DAY, today + 14 * A_DAY)
+        assert (await enter(shop, card)).valid_until == today + 40 * A_DAY
+        thawed = await self.freeze(shop, card, today + 7 * A_DAY, None)
+        assert thawed.valid_until == today + 32 * A_DAY
+
+    async def test_a_pass_that_is_loaded_before_its_freeze(self, shop: Shop) -> None:
+        """Days that were bought are not lost with the thaw."""
+        card = await new_pass(shop, begins=Begins.PURCHASE, valid_months=None, valid_days=30, loads_per_day=3)
+        today = await shop.today()
+        await self.freeze(shop, card, today + 20 * A_DAY, today + 29 * A_DAY)
+        loaded = await shop.till().ask(Command.RELOAD, card=card, amount=10)
+        assert loaded.valid_until == today + 70 * A_DAY
+        assert (await self.freeze(shop, card, today, None)).valid_until == today + 60 * A_DAY
 
     async def test_another_freeze_takes_its_place(self, shop: Shop) -> None:
         """Days that were not yet frozen do not count twice."""

@@ -156,7 +156,7 @@ def test_books_of_the_first_revision_are_carried_on(empty: Database) -> None:
     async def recorded(owner: Connection) -> list[str]:
         """All that was recorded, whatever table it stands in."""
         rows = await owner.fetch(
-            """select (to_jsonb(a) - 'postings' - 'end_before')::text from authorizations a
+            """select (to_jsonb(a) - 'postings' - 'term_days')::text from authorizations a
                 union all select to_jsonb(p)::text from postings p
                 union all select (to_jsonb(c) - 'held')::text from accounts c
                 union all select to_jsonb(u)::text from undos u

@@ -40,14 +40,14 @@ KNOWN_CARD: dict[str, Any] = {
     "name": NAMES, "number": BIG, "tombstone": st.booleans(), "command": INTEGERS, "result": SMALL, "reason": INTEGERS,
     "branch": INTEGERS, "unit": INTEGERS, "cashier": BIG, "programme": INTEGERS, "programme_version": INTEGERS,
     "card": BIG, "requested": BIG, "approved": BIG, "original": st.none(), "token_key": INTEGERS,
-    "digest_key": INTEGERS, "digest": BYTES, "undos": st.just(()),
+    "digest_key": INTEGERS, "digest": BYTES, "undos": st.just(()), "term_days": st.none(),
     "answers": st.lists(BYTES, min_size=1, max_size=2).map(tuple),
     "postings": st.lists(POSTINGS, max_size=3).map(tuple),  # a row is packed alike with none, one and more
 }  # fmt: skip
 ANY = {
     column: st.none() | KNOWN_CARD[column]
     for column in ("programme", "programme_version", "card", "token_key", "digest_key", "digest")
-} | {"original": st.none() | NAMES, "end_before": st.none() | DATES, "answers": st.just(()) | KNOWN_CARD["answers"]}
+} | {"original": st.none() | NAMES, "term_days": st.none() | INTEGERS, "answers": st.just(()) | KNOWN_CARD["answers"]}
 AUTHORIZATIONS = st.builds(Authorization, **KNOWN_CARD) | st.builds(Authorization, **(KNOWN_CARD | ANY))
 NOBODY = (None, None, None)
 TYPES = RowTypes(1, 2, 3, 4)
@@ -66,7 +66,7 @@ def plain_authorization(row: Authorization) -> tuple[Any, ...]:
         row.branch, row.unit, row.card, row.requested, row.approved, row.cashier, *(row.original or NOBODY),
         row.token_key, row.digest_key, row.digest, row.answers[0] if row.answers else None,
         [(posting.debit, posting.credit, row.unit, posting.amount) for posting in row.postings] or None,
-        row.end_before,
+        row.term_days,
     )  # fmt: skip
 
 

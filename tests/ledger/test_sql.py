@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FIRST, SECOND = CARDS
 DENIED = "42501"
+VISIT = 32769
 SWITCH_FUNCTIONS = {
     "gather",
     "record",
@@ -232,12 +233,15 @@ class TestRecord:
         async def scene(owner: Connection, switch: Connection) -> None:
             await owner.execute(CREDIT)
             day, before = await today(owner), await contents(owner)
-            for card, floor in ((FIRST, -1), (SECOND, -501)):
+            for card, floor in ((FIRST, -1), (SECOND, -501), (FIRST, None), (SECOND, None)):
                 for row in ((card, EUR, floor, 0), (card, EUR, 0, floor)):
-                    await refused(record(switch, **names(day, 1, card=card), floors=[row]), "AU009")
+                    await refused(record(switch, **names(day, 1, card=card, command=82), floors=[row]), "AU009")
+            for columns, unit in (({"command": 19}, EUR), ({"card": FIRST}, EUR), ({}, 840)):
+                rows = names(day, 1, **{"card": SECOND, "command": 82} | columns)
+                await refused(record(switch, **rows, floors=[(SECOND, unit, 0, -1)]), "AU009")
             assert await contents(owner) == before
             bought = postings((1, SECOND, VALUE, REDEEMED, 500))
-            await record(switch, **names(day, 1, card=SECOND), **bought, floors=[(SECOND, EUR, 0, -500)])
+            await record(switch, **names(day, 1, card=SECOND, command=82), **bought, floors=[(SECOND, EUR, 0, -500)])
             row = await owner.fetchrow("select balance, floor from accounts where card = $1", SECOND)
             assert tuple(row or ()) == (-500, 0)
             more = postings((1, SECOND, VALUE, REDEEMED, 1))
@@ -252,8 +256,8 @@ class TestRecord:
             await owner.execute(CREDIT)
             day, soon = await today(owner), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
             opened = {"floors": [(SECOND, EUR, -500, -500)], "holds": [(1, SECOND, 300, soon, None)]}
-            await record(switch, **names(day, 1, card=SECOND, approved=300), **opened)
-            await record(switch, **names(day, 2, card=SECOND), floors=[(SECOND, EUR, 0, 0)])
+            await record(switch, **names(day, 1, card=SECOND, approved=300, command=82), **opened)
+            await record(switch, **names(day, 2, card=SECOND, command=82), floors=[(SECOND, EUR, 0, 0)])
             ended = [(MODULE, day, 1, 1)]
             more = postings((1, SECOND, VALUE, REDEEMED, 301))
             await refused(record(switch, **names(day, 3, card=SECOND), **more, ended=ended), "AU001")
@@ -262,7 +266,7 @@ class TestRecord:
 
         play(issuer, scene)
 
-    @pytest.mark.parametrize("columns", [{"approved": 99}, {"card": FIRST}])
+    @pytest.mark.parametrize("columns", [{"approved": 99}, {"card": FIRST}, {"command": 25}])
     def test_a_charge_is_its_authorizations(self, issuer: Any, columns: dict[str, Any]) -> None:
         """Of the same card and amount, or it is refused whole."""
 
@@ -279,11 +283,14 @@ class TestRecord:
 
         async def scene(owner: Connection, switch: Connection) -> None:
             await load(switch, 1, FIRST, 10)
+            await owner.execute("update accounts set unit = 32769")
+            await owner.execute("alter table authorizations disable trigger append_only")
+            await owner.execute("update authorizations set postings = array[(100, 1, 32769, 10)::posted::posting]")
             day = await today(owner)
             yesterday = day - dt.timedelta(days=1)
 
             async def lapse(ended_on: dt.date, amount: int) -> None:
-                await record(switch, **names(day, 2), lapses=[(FIRST, EUR, amount, ended_on)])
+                await record(switch, **names(day, 2), lapses=[(FIRST, VISIT, amount, ended_on)])
 
             await refused(lapse(yesterday, 10), "AU001")
             for last_day, ended_on, amount in ((day, day, 10), (yesterday, yesterday, 11), (day, yesterday, 10)):

@@ -77,6 +77,7 @@ def of_credit(**other: Any) -> ReceiptFacts:
         "programme": "Customer account",
         "balance": -9250,
         "available": 10_750,
+        "limit": 20_000,
         "due_on": dt.date(2025, 12, 14),
     }
     return sale(**(purchase | other))
@@ -266,7 +267,7 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
         0,
     ),
     "limit": (
-        of_credit(command="limit", requested=None, approved=50_000, available=40_750, till_receipt=""),
+        of_credit(command="limit", requested=None, approved=None, limit=50_000, available=40_750, till_receipt=""),
         0,
     ),
     "totals": (of_totals(), 0),
@@ -393,6 +394,7 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
             due_on=dt.date(2099, 12, 31),
             held_until=dt.datetime(2099, 12, 31, 23, 59, 59, tzinfo=dt.UTC),
             new_card="12345678901234560042",
+            limit=2**63 - 1,
             frozen_from=dt.date(2099, 12, 30),
             frozen_until=dt.date(2099, 12, 31),
             totals=tuple(Counted(kind.name.lower(), 2**32 - 1, 2**63 - 1, 2**32 - 2, 2**63 - 2) for kind in TotalsKind),

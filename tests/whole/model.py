@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOAD_LEAST, LOAD_MOST, BALANCE_MOST, LOADS_A_DAY, TRIES = 500, 50_000, 100_000, 5, 3
 VISITS, PASSES_A_DAY, VISITS_A_DAY, LIMIT, LIMIT_MOST = 10, 2, 3, 20_000, 200_000
-NEW_END, YESTERDAY = 1000, -1  # days from today; how many a pass has does not matter
+TERM, YESTERDAY = 90, -1  # days from today
 EUR, VISIT = 978, 0x8001
 ISSUED, ACTIVE, CLOSED = 0, 1, 3
 LOADS = (Command.ACTIVATE, Command.RELOAD)
@@ -87,6 +87,7 @@ class Card:
     limit: int = 0
     visits: int = 0  # today
     entered: Name | None = None  # the visit of which further entries still are
+    entered_by: int = 0
     frozen: bool = False
     end: int | None = None  # of a pass: days from today to its last
 
@@ -114,8 +115,7 @@ class Entry:
     ended: Reason | None = None
     over: bool = False
     unit: int = EUR
-    moved_end: bool = False  # of the card, which was `end_before`
-    end_before: int | None = None
+    term: int | None = None  # days that it brought a pass
     undone_by: Name | None = None
 
     @property
@@ -135,6 +135,7 @@ class Model:
     tries: Counter[str] = field(default_factory=Counter)
     entries: dict[Name, Entry] = field(default_factory=dict)
     tombstones: set[Name] = field(default_factory=set)
+    term: int | None = None  # that the request in hand brings a pass
 
     def __post_init__(self) -> None:
         self.numbers = self.numbers or {number: number for number in self.issued}
@@ -158,7 +159,7 @@ class Model:
 
     def available(self, card: Card) -> int:
         """What can be taken."""
-        return max(0, card.value - self.held(card) + card.limit)
+        return max(0, card.value + card.owed - self.held(card) + card.limit)
 
     def let_time_pass(self, number: str) -> None:
         """All open holds of a number's card are over."""
@@ -193,7 +194,6 @@ class Model:
         entry = Entry(slip, self._no(Reason.NONE), self._card_of(slip))
         card = self.issued.get(entry.card)
         coded = card is not None and card.code is not None
-        end = card.end if card is not None else None
         if slip.command is Command.TOTALS:
             entry.unit = slip.unit
         elif card is not None and card.kind is Kind.VISITS:
@@ -201,7 +201,7 @@ class Model:
         outcome = self._only_desk(slip) or self._holder(slip) or self._decide(slip)
         coded = coded or (slip.command is Command.CHANGE_ACCESS_CODE and outcome.result == Result.APPROVED)
         entry.outcome = outcome
-        entry.moved_end, entry.end_before = card is not None and card.end != end, end
+        entry.term, self.term = self.term, None
         self.entries[slip.name] = entry
         of_anybody = slip.command in (Command.BLOCK, Command.UNBLOCK)
         proven = (entry.good and not of_anybody) or not coded or slip.code is not None
@@ -277,7 +277,10 @@ class Model:
                 return self._no(Reason.CREDIT_LIMIT)
             case Command.LIMIT:
                 card.limit = slip.limit
-                return self._yes(slip.limit)
+                return self._yes(0)
+            case Command.PAYMENT if card.status == CLOSED and slip.amount > -(card.value + card.owed):
+                owes = card.value + card.owed < 0
+                return self._no(Reason.BALANCE_LIMIT if owes else Reason.CLOSED)
             case Command.PAYMENT:
                 card.bring(slip.amount)
                 return self._yes(slip.amount)
@@ -304,8 +307,10 @@ class Model:
         command = slip.command
         if slip.card in self.dead:
             return Reason.REPLACED
-        if card.status == CLOSED:
+        if card.status == CLOSED and command is not Command.PAYMENT:
             return Reason.CLOSED
+        if card.status == CLOSED:
+            return self._of_another_kind(command, card)
         if card.blocked:
             if command not in THOUGH_BLOCKED:
                 return LOST_OR_STOLEN.get(GivenReason(card.blocked), Reason.BLOCKED)
@@ -352,8 +357,10 @@ class Model:
             return self._no(Reason.LOADS_PER_DAY)
         if slip.command is Command.ACTIVATE:
             card.visits, card.entered, card.frozen = 0, None, False
-        goes_on = card.value and not card.over and card.end is not None
-        card.end = max(card.end or 0, NEW_END) if goes_on else None
+        if card.end is not None and card.value > -card.owed and not card.over:
+            card.end, self.term = card.end + TERM, TERM
+        else:
+            card.end = None
         card.status = ACTIVE
         card.loads += 1
         card.bring(VISITS)
@@ -363,22 +370,23 @@ class Model:
         if slip.amount not in (0, LIMIT):
             return self._no(Reason.AMOUNT_FIXED)
         card.status, card.limit = ACTIVE, LIMIT
-        return self._yes(LIMIT)
+        return self._yes(0)
 
     def _visit(self, slip: Slip, card: Card) -> Outcome:
         visits = slip.amount or 1
         if card.frozen:
             return self._no(Reason.FROZEN)
-        if card.entered is not None:
+        if card.entered is not None and visits <= card.entered_by:
             return self._yes(0, reason=Reason.SAME_VISIT)
         if card.visits + visits > VISITS_A_DAY:
             return self._no(Reason.VISITS_PER_DAY)
         if visits > card.value:
             return self._no(Reason.VISITS_USED)
-        card.end = NEW_END if card.end is None else card.end
+        if card.end is None:
+            card.end = self.term = TERM
         card.value -= visits
         card.visits += visits
-        card.entered = slip.name
+        card.entered, card.entered_by = slip.name, visits
         return self._yes(visits)
 
     def _freeze(self, slip: Slip, card: Card) -> Outcome:
@@ -543,8 +551,8 @@ class Model:
                 card.loads -= 1
                 if entry.slip.command is Command.ACTIVATE and card.status == ACTIVE:
                     card.status, card.end = ISSUED, None
-                elif entry.moved_end and card.end in (None, max(entry.end_before or 0, NEW_END)):
-                    card.end = entry.end_before
+                elif entry.term is not None and card.end is not None:
+                    card.end -= entry.term
             case Command.SALE | Command.CONFIRM:
                 card.bring(approved)
             case Command.REFUND:
@@ -567,7 +575,7 @@ class Model:
         card.visits = max(0, card.visits - approved)
         last = card.entered == entry.slip.name
         card.entered = None if last else card.entered
-        if entry.moved_end and entry.end_before is None and last and not card.visits and not card.over:
+        if entry.term == card.end == TERM and last and not card.visits:
             card.end = None
 
     def _take_back(self, card: Card, amount: int) -> None:
@@ -588,7 +596,7 @@ class Model:
     def _reprint(self, slip: Slip) -> Outcome:
         if slip.original not in self.entries:
             return self._no(Reason.ORIGINAL_UNKNOWN)
-        return self._foreign(slip) or self._yes(self.entries[slip.original].outcome.approved)
+        return self._foreign(slip) or self._yes(0)
 
     def _foreign(self, slip: Slip) -> Outcome | None:
         assert slip.original is not None

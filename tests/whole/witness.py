@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from whole.shopfront import Shopfront
     from whole.till import Name, Slip
 
-Standing = dict[str, tuple[int, ...]]
+Standing = dict[str, tuple[int | None, ...]]
 
 COUNT = """
 select (select count(*) from authorizations), (select count(*) from postings where module > 0),
@@ -38,7 +38,8 @@ select coalesce(sum(a.balance) filter (
        coalesce((select sum(h.amount) from holds h
                   where h.card = max(c.id) and h.ended is null and h.expires_at > clock_timestamp()), 0)::int,
        coalesce(-max(a.floor), 0)::int, coalesce(max(p.entries_today), 0)::int,
-       coalesce(max((p.frozen_until >= i.today)::int), 0)
+       coalesce(max((p.frozen_until >= i.today)::int), 0),
+       max(case when p.card is not null then c.valid_until - i.today end)
   from (select (clock_timestamp() at time zone zone)::date as today from issuer) i,
        unnest($1::bigint[], $2::bytea[]) with ordinality n(card, token, place)
   left join cards c on c.id = n.card
@@ -115,17 +116,17 @@ class Witness:
         )
 
     # Where everything stands, by card: value, owed, status, loads today, wrong codes in a row of its first number,
-    # why it is blocked, what is held, its limit, visits today, whether it is frozen
+    # why it is blocked, what is held, its limit, visits today, whether it is frozen, a pass's end
 
     def _standing(self, model: Model) -> Standing:
         known = {
             number: (
                 0 if card.over else card.value, card.owed, card.status, card.loads, model.tries[number], card.blocked,
-                model.held(card), card.limit, card.visits, int(card.frozen),
+                model.held(card), card.limit, card.visits, int(card.frozen), card.end,
             )
             for number, card in model.issued.items()
         }  # fmt: skip
-        return known | {number: (0, 0, 0, 0, model.tries[number], 0, 0, 0, 0, 0) for number in self.unknown}
+        return known | {number: (0, 0, 0, 0, model.tries[number], 0, 0, 0, 0, 0, None) for number in self.unknown}
 
     def _ledger(self) -> Standing:
         numbers = [*self.cards, *self.unknown]
