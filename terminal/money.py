@@ -1,6 +1,10 @@
 """Amounts as people write them, and as the wire counts them: whole minor units."""
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
+from typing import Final
+
+_WRITTEN: Final = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
 
 
 def minor_units(text: str, exponent: int) -> int:
@@ -8,11 +12,10 @@ def minor_units(text: str, exponent: int) -> int:
 
     Raises ValueError for what is no amount, is negative, or is finer than the currency.
     """
-    try:
-        amount = Decimal(text).scaleb(exponent)
-    except InvalidOperation:
-        raise ValueError("this is not an amount; write it like 12.50") from None
-    if not amount.is_finite() or amount < 0 or amount != amount.to_integral_value():
+    if not _WRITTEN.fullmatch(text):
+        raise ValueError("this is not an amount; write it like 12.50")
+    amount = Decimal(text).scaleb(exponent)
+    if amount != amount.to_integral_value():
         raise ValueError(f"this is not an amount in a currency with {exponent} decimals")
     return int(amount)
 

@@ -88,6 +88,7 @@ Card = Annotated[str, typer.Option("--card", help="the card's number, or its pla
 Code = Annotated[
     str | None, typer.Option("--code", help="the access code; `-` reads it from the input; the kit's own if left out")
 ]
+Optional = Annotated[str, typer.Argument(help="the amount, such as 12.50; left out for a pass or a customer account")]
 Amount = Annotated[str, typer.Argument(help="the amount, such as 12.50")]
 Number = Annotated[str, typer.Argument(help="the original's authorization number, 12 digits")]
 Cashier = Annotated[int, typer.Option("--cashier", help="the person at the till, as a number")]
@@ -137,8 +138,8 @@ def balance(context: Context, card: Card, code: Code = None, cashier: Cashier = 
 
 
 @app.command()
-def activate(context: Context, amount: Amount, card: Card, cashier: Cashier = 0, as_json: Json = False) -> None:
-    """Sell a card with an amount on it.
+def activate(context: Context, card: Card, amount: Optional = "0", cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Sell a card with an amount on it; a pass or a customer account without one.
 
     Example: authsrv-terminal --kit kit.json activate 50.00 --card 1
     """
@@ -150,8 +151,8 @@ def activate(context: Context, amount: Amount, card: Card, cashier: Cashier = 0,
 
 
 @app.command()
-def reload(context: Context, amount: Amount, card: Card, cashier: Cashier = 0, as_json: Json = False) -> None:
-    """Put an amount on a card.
+def reload(context: Context, card: Card, amount: Optional = "0", cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Put an amount on a card, or as many visits as a pass has.
 
     Example: authsrv-terminal --kit kit.json reload 20.00 --card 1
     """
@@ -333,6 +334,40 @@ def replace(
     )
 
 
+@app.command(name="change-code")
+def change_code(
+    context: Context,
+    card: Card,
+    new_code: Annotated[str, typer.Option("--new-code", help="4 to 12 digits; `-` reads it from the input")],
+    code: Code = None,
+    cashier: Cashier = 0,
+    as_json: Json = False,
+) -> None:
+    """Give a card the access code that its holder has chosen; a desk needs no old one.
+
+    Example: authsrv-terminal --kit kit.json change-code --card 1 --new-code -
+    """
+    _run(
+        context,
+        as_json,
+        lambda module, kit: module.change_access_code(
+            kit.card(card).number,
+            _read(new_code),
+            access_code=_code(kit.card(card), code),
+            cashier=cashier,
+        ),
+    )
+
+
+@app.command(name="reset-tries")
+def reset_tries(context: Context, card: Card, cashier: Cashier = 0, as_json: Json = False) -> None:
+    """Forget the wrong codes of a card, for a holder who has proven to be one; at a desk only.
+
+    Example: authsrv-terminal --kit kit.json --till 5 reset-tries --card 1
+    """
+    _run(context, as_json, lambda module, kit: module.reset_tries(kit.card(card).number, cashier=cashier))
+
+
 @app.command()
 def freeze(
     context: Context,
@@ -378,12 +413,23 @@ def refund(context: Context, number: Number, amount: Amount, cashier: Cashier = 
 
 
 @app.command()
-def reverse(context: Context, number: Number, amount: Amount, cashier: Cashier = 0, as_json: Json = False) -> None:
+def reverse(
+    context: Context,
+    number: Number,
+    amount: Annotated[str, typer.Argument(help="what the original asked for; left out where it asked for none")] = "0",
+    visits: Annotated[int, typer.Option("--visits", min=0, help="the same of a pass: how many persons entered")] = 0,
+    cashier: Cashier = 0,
+    as_json: Json = False,
+) -> None:
     """Undo an earlier request whole; the amount is the one that it asked for.
 
     Example: authsrv-terminal --kit kit.json reverse 323000000017 12.50
     """
-    _run(context, as_json, lambda module, kit: module.reverse(_number(number), _minor(amount, kit), cashier=cashier))
+    _run(
+        context,
+        as_json,
+        lambda module, kit: module.reverse(_number(number), visits or _minor(amount, kit), cashier=cashier),
+    )
 
 
 @app.command()
@@ -515,9 +561,11 @@ def _minor(amount: str, kit: Kit) -> int:
 
 
 def _code(card: KitCard, given: str | None) -> str | None:
-    if given == "-":
-        return sys.stdin.readline().strip()
-    return given or card.access_code
+    return _read(given) if given else card.access_code
+
+
+def _read(code: str) -> str:
+    return sys.stdin.readline().strip() if code == "-" else code
 
 
 async def _end_with_input(scope: trio.CancelScope) -> None:

@@ -85,6 +85,7 @@ class Module:
         self._names = Names(identity.module, sequence, clock)
         self._signed_on = SignOn(trunk, identity, self._names, settings, jitter)
         self._tally = Tally()
+        self._counted_to = 0
         self._calls = 0
         self._open: deque[_Pursuit] = deque()
         self._added = trio.Event()
@@ -180,6 +181,14 @@ class Module:
         """Let the number of a new card take the place of a card's."""
         return await self._call(Command.REPLACE, card=card, new_card=new_card, access_code=access_code, **origin)
 
+    async def change_access_code(
+        self, card: str, new_code: str, *, access_code: str | None = None, **origin: Unpack[Origin]
+    ) -> Answer:
+        """Give a card the code that its holder has chosen; a desk does it without the old one."""
+        return await self._call(
+            Command.CHANGE_ACCESS_CODE, card=card, access_code=access_code, new_code=new_code, **origin
+        )
+
     async def freeze(self, card: str, first: dt.date, last: dt.date | None = None, **origin: Unpack[Origin]) -> Answer:
         """Let a pass stand still from the first day to the last; without a last, go on again on the first."""
         return await self._call(Command.FREEZE, card=card, freeze=Freeze(first, last), **origin)
@@ -193,22 +202,24 @@ class Module:
         return await self._call(Command.RESET_TRIES, card=card, **origin)
 
     async def totals(self, unit: int, **origin: Unpack[Origin]) -> Answer:
-        """Compare with the switch what this module has moved in one unit since its last totals, or since it began.
+        """Compare with the switch what this module has moved in one unit since `close_totals`, or since it began.
 
-        Other requests of this module should wait meanwhile: what is answered while totals are under way is counted
-        in the next ones. Raises OpenNamesError if a request has no recorded answer yet, see `settle`; ValueError if
-        nothing was asked.
+        Raises OpenNamesError if a request has no recorded answer yet or is under way, see `settle`; ValueError if
+        nothing was asked, or more than can be counted at once.
         """
         counted = self._tally.totals(unit)
         if counted is None:
             raise ValueError("nothing was asked since the last totals")
-        if self._open:
+        if self._tally.too_long:
+            raise ValueError("too much was asked since the last totals to be counted at once")
+        if self._open or self._calls:
             raise OpenNamesError
+        self._counted_to = counted.last.sequence
         return await self._call(Command.TOTALS, unit=unit, totals=counted, **origin)
 
     def close_totals(self) -> None:
-        """Begin counting anew: the interval of the next totals starts behind the last answer."""
-        self._tally.begin()
+        """Begin counting anew: the next interval starts behind the one that totals were asked for last."""
+        self._tally.begin(self._counted_to)
 
     async def refund(self, original: Original, amount_minor: int, **origin: Unpack[Origin]) -> Answer:
         """Give back an amount, up to what is left of an original."""
@@ -257,12 +268,20 @@ class Module:
         self._tally.take(name)
         return name, time
 
-    async def ask(self, request: Request, *, access_code: str | None = None, deadline_s: float | None = None) -> Answer:
+    async def ask(
+        self,
+        request: Request,
+        *,
+        access_code: str | None = None,
+        new_code: str | None = None,
+        deadline_s: float | None = None,
+    ) -> Answer:
         """Send a drafted request until its answer comes.
 
         Args:
             request: what `draft` gave.
             access_code: the holder's, 4 to 12 digits; sent with each copy while this call waits, and kept nowhere.
+            new_code: the one that the holder has chosen, in the same way.
             deadline_s: how long to wait for the answer, in seconds.
 
         Raises:
@@ -271,7 +290,7 @@ class Module:
             ValueError: the access code or the card cannot be sealed; nothing was sent.
 
         """
-        return await self._ask(Dialogue(request), access_code, deadline_s)
+        return await self._ask(Dialogue(request), access_code, deadline_s, new_code)
 
     async def repeat(
         self, answer: Answer, *, access_code: str | None = None, deadline_s: float | None = None
@@ -291,12 +310,15 @@ class Module:
 
     # ----------------------------------------------------------------------------------------------------- one request
 
-    async def _ask(self, dialogue: Dialogue, access_code: str | None, deadline_s: float | None) -> Answer:
+    async def _ask(
+        self, dialogue: Dialogue, access_code: str | None, deadline_s: float | None, new_code: str | None = None
+    ) -> Answer:
         if len(self._open) + self._calls >= self.settings.open_max:
             raise TooManyOpenError
         request = dialogue.request
-        if access_code is not None:
-            pin.encode(access_code, request.card, bytes(16), bytes(pin.RANDOM_BYTES))
+        for code in (access_code, new_code):
+            if code is not None:
+                pin.encode(code, request.card, bytes(16), bytes(pin.RANDOM_BYTES))
         pursuit = _Pursuit(dialogue)
         deadline = trio.current_time() + self._deadline_s(deadline_s)
         self._calls += 1
@@ -304,7 +326,7 @@ class Module:
             with trio.CancelScope(deadline=deadline):
                 while dialogue.phase is not Phase.CLOSED:
                     await trio.sleep_until(pursuit.not_before)
-                    await self._send_copy(pursuit, access_code)
+                    await self._send_copy(pursuit, access_code, new_code)
         finally:
             self._calls -= 1
             self._leave_open(pursuit)
@@ -316,18 +338,24 @@ class Module:
         raise NoAnswerError(request.name, sent=dialogue.sent, reversal=pursuit.answer)
 
     async def _call(
-        self, command: Command, *, access_code: str | None = None, deadline_s: float | None = None, **fields: Any
+        self,
+        command: Command,
+        *,
+        access_code: str | None = None,
+        new_code: str | None = None,
+        deadline_s: float | None = None,
+        **fields: Any,
     ) -> Answer:
         started = trio.current_time()
         whole_s = self._deadline_s(deadline_s)
         request = await self.draft(command, deadline_s=whole_s, **fields)
         left_s = max(0.0, whole_s - (trio.current_time() - started))
-        return await self.ask(request, access_code=access_code, deadline_s=left_s)
+        return await self.ask(request, access_code=access_code, new_code=new_code, deadline_s=left_s)
 
     def _deadline_s(self, deadline_s: float | None) -> float:
         return self.settings.deadline_s if deadline_s is None else deadline_s
 
-    async def _send_copy(self, pursuit: _Pursuit, access_code: str | None) -> None:
+    async def _send_copy(self, pursuit: _Pursuit, access_code: str | None, new_code: str | None = None) -> None:
         """Send one copy as soon as there is a session, and deal with what becomes of it."""
         dialogue = pursuit.dialogue
         line = await self._signed_on.line()
@@ -336,7 +364,8 @@ class Module:
         async with line.slots:
             request = dialogue.outgoing()
             try:
-                line.send(self._sealed(request, access_code, line).encode(), pursuit.reply)
+                sealed = self._sealed(request, access_code, new_code, line)
+                line.send(sealed.encode(), pursuit.reply)
             except SessionOverError:
                 return
             dialogue.happened(Happening.SENT)
@@ -356,12 +385,16 @@ class Module:
             if FATES[answer.request.command] is not Fate.FORGET:
                 self._tally.add(answer)
 
-    def _sealed(self, request: Request, access_code: str | None, line: Line) -> Request:
-        if access_code is None:
-            return request
-        key, random = line.session.access_code_key, self._random(pin.RANDOM_BYTES)
-        block = pin.encode(access_code, request.card, key, random)
-        return request._replace(flags=request.flags | Flag.ACCESS_CODE, access_code_block=block)
+    def _sealed(self, request: Request, access_code: str | None, new_code: str | None, line: Line) -> Request:
+        if access_code is not None:
+            block = self._block(access_code, request.card, line)
+            request = request._replace(flags=request.flags | Flag.ACCESS_CODE, access_code_block=block)
+        if new_code is not None:
+            request = request._replace(new_access_code_block=self._block(new_code, request.card, line))
+        return request
+
+    def _block(self, code: str, card: str, line: Line) -> bytes:
+        return pin.encode(code, card, line.session.access_code_key, self._random(pin.RANDOM_BYTES))
 
     async def _whole(self, answer: Answer, deadline: float) -> Answer:
         """The answer with all its pages, as far as they can be fetched in time."""

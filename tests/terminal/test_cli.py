@@ -167,6 +167,11 @@ ORIGINAL = "323000000017"
             {"freeze": Freeze(dt.date(2026, 7, 1), dt.date(2026, 7, 14))},
         ),
         (["limit", "500", "--card", "1"], Command.LIMIT, {"limit": 50_000}),
+        (["reset-tries", "--card", "1"], Command.RESET_TRIES, {"card": CARD}),
+        (["activate", "--card", "1"], Command.ACTIVATE, {"amount": 0}),
+        (["reload", "20", "--card", "1"], Command.RELOAD, {"amount": 2000}),
+        (["reverse", ORIGINAL, "--visits", "5"], Command.REVERSE, {"amount": 5}),
+        (["reverse", ORIGINAL], Command.REVERSE, {"amount": 0}),
     ],
 )
 async def test_each_command_asks_what_it_says(switch, kit, arguments, command, fields):
@@ -176,6 +181,16 @@ async def test_each_command_asks_what_it_says(switch, kit, arguments, command, f
     (heard,) = switch.of(command)
     said = heard.request._replace(flags=heard.request.flags & Flag.PARTIAL)
     assert {name: getattr(said, name) for name in fields} == fields
+
+
+async def test_a_new_code_is_sealed_and_stands_in_no_list_of_processes(switch, kit):
+    """It comes from the input and leaves in its block; the old one is the kit's."""
+    done = await run("--kit", kit, "change-code", "--card", 1, "--new-code", "-", stdin=b"135790\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    (heard,) = switch.of(Command.CHANGE_ACCESS_CODE)
+    assert heard.access_code == CODE
+    assert heard.request.new_access_code_block not in (None, heard.request.access_code_block)
+    assert b"135790" not in heard.request.encode()
 
 
 async def test_a_reason_that_is_none(kit):

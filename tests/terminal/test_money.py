@@ -15,7 +15,9 @@ def test_an_amount_is_read_in_minor_units(text, exponent, minor):
     assert minor_units(text, exponent) == minor
 
 
-@pytest.mark.parametrize("text", ["", "abc", "-1", "1.005", "NaN", "Infinity", "1,50"])
+@pytest.mark.parametrize(
+    "text", ["", "abc", "-1", "1.005", "NaN", "Infinity", "1,50", "1_0", "1e3", "+1", " 1", "1.", "\u0661"]
+)
 def test_what_is_no_amount_is_refused(text):
     """Nothing is rounded and nothing negative is taken."""
     with pytest.raises(ValueError, match="amount"):

@@ -85,9 +85,33 @@ def test_of_an_original_before_the_interval_the_reversal_counts() -> None:
     """It was counted in the totals before."""
     tally = Tally()
     tally.add(answer(4, approved=1000))
-    tally.begin()
+    tally.begin(4)
     assert tally.totals(EUR) is None
     tally.add(answer(6, Command.REVERSE, 1000, original=4))
     totals = tally.totals(EUR)
     assert totals is not None
     assert (totals.first.sequence, totals.pairs[TotalsKind.REVERSE]) == (6, (1, 1000))
+
+
+def test_what_was_answered_meanwhile_is_of_the_next_interval() -> None:
+    """Totals up to 4 were asked for, 5 was answered before they were closed: 5 counts next, from behind 4 on."""
+    tally = Tally()
+    for sequence in (4, 5):
+        tally.add(answer(sequence, approved=1000))
+    tally.begin(4)
+    totals = tally.totals(EUR)
+    assert totals is not None
+    assert (totals.first.sequence, totals.last.sequence, totals.pairs[TotalsKind.SALE]) == (5, 5, (1, 1000))
+
+
+def test_it_keeps_no_more_than_can_be_counted() -> None:
+    """Behind 10,000 names it says so, and holds nothing, until a new interval begins."""
+    tally = Tally()
+    tally.add(answer(1, approved=1))
+    tally.take(RequestName(1001, DAY, 10_000))
+    assert not tally.too_long
+    tally.take(RequestName(1001, DAY, 10_001))
+    assert (tally.too_long, repr(tally)) == (True, "<Tally of 0>")
+    tally.begin(10_001)
+    tally.add(answer(2, approved=5))
+    assert not tally.too_long
