@@ -464,7 +464,7 @@ _Static_assert(offsetof(struct authsrv_area_purchase, tender_external) == 120, "
 /* request.area of: freeze */
 struct authsrv_area_freeze {
     uint8_t freeze_from[4]; /* yyyymmdd */
-    uint8_t freeze_to[4]; /* yyyymmdd, not before */
+    uint8_t freeze_to[4]; /* yyyymmdd, not before; 0: the pass goes on again on the first */
 };
 _Static_assert(sizeof(struct authsrv_area_freeze) == 8, "area_freeze");
 _Static_assert(offsetof(struct authsrv_area_freeze, freeze_from) == 0, "area_freeze.freeze_from");

@@ -124,7 +124,10 @@ AREAS: Final[dict[Command, tuple[Any, ...]]] = {
     Command.VOUCHER_CHECK: _PAYMENT,
     Command.VOUCHER_ACTIVATE: _PAYMENT,
     Command.VOUCHER_REDEEM: _PAYMENT,
-    Command.FREEZE: ("freeze_from" / Int32ub * "yyyymmdd", "freeze_to" / Int32ub * "yyyymmdd, not before"),
+    Command.FREEZE: (
+        "freeze_from" / Int32ub * "yyyymmdd",
+        "freeze_to" / Int32ub * "yyyymmdd, not before; 0: the pass goes on again on the first",
+    ),
     Command.LIMIT: ("limit" / Int64ub * "minor units, 0 none",),
 }
 

@@ -430,14 +430,15 @@ def card_show(
         str, typer.Argument(help="its number; - reads it from standard input, where nobody else sees it")
     ],
 ) -> Report:
-    """Show a card: programme, status, balances, and the last authorizations that moved its value.
+    """Show a card: programme, status and block, balances, and the last authorizations that moved its value.
 
     Example:
       authsrv card show - --data-dir /var/lib/authsrv
 
     JSON (amounts in minor units):
-      {"number": "*0015", "live": true, "programme": "gift", "status": "active", "access_code": true, "failures": 0,
-       "valid_until": "2028-01-31", "currency": "EUR", "exponent": 2, "balances": {"value": 1250},
+      {"number": "*0015", "live": true, "programme": "gift", "status": "active", "blocked": null, "access_code": true,
+       "failures": 0, "valid_until": "2028-01-31", "unit": "EUR", "exponent": 2, "balances": {"value": 1250}, "held": 0,
+       "limit": 0, "frozen": null,
        "authorizations": [{"number": "...", "decided_at": "2026-01-31T09:30:00+00:00", "module": 1001,
                            "command": "activate", "result": 0, "approved": 1250}]}
     """

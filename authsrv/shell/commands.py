@@ -33,7 +33,7 @@ from ledger.shell.door import Connection, commit, open_door
 from ledger.shell.migrate import migrate, status
 from ledger.shell.revisions import HEAD
 from loyalty.source import ProgrammeError, parse_programme
-from protocol.numbers import VERSION, Command
+from protocol.numbers import VERSION, Command, GivenReason
 from protocol.signon import ModuleIdentity
 
 T = TypeVar("T")
@@ -347,17 +347,24 @@ async def show_card(settings: Settings, number: str) -> Report:
             raise EnrolmentError("there is no such card")
         accounts = await connection.fetch(_ACCOUNTS, card["id"])
         movements = await connection.fetch(_MOVEMENTS, card["id"], MOVEMENTS_SHOWN)
+        frozen = await connection.fetchrow(_FROZEN, card["id"])
         return {
             "number": f"*{number[-4:]}",
             "live": card["live"],
             "programme": card["programme"],
             "status": CardStatus(card["status"]).name.lower(),
+            "blocked": None if card["blocked"] is None else GivenReason(card["blocked"]).name.lower(),
             "access_code": card["coded"],
             "failures": card["failures"],
             "valid_until": None if card["valid_until"] is None else card["valid_until"].isoformat(),
-            "currency": card["currency"],
-            "exponent": card["exponent"],
+            "unit": "visit" if card["visits"] else card["currency"],
+            "exponent": 0 if card["visits"] else card["exponent"],
             "balances": {account["name"]: account["balance"] for account in accounts},
+            "held": sum(account["held"] for account in accounts),
+            "limit": -min([account["floor"] or 0 for account in accounts], default=0),
+            "frozen": None
+            if frozen is None
+            else [frozen["frozen_from"].isoformat(), frozen["frozen_until"].isoformat()],
             "authorizations": [
                 {
                     "number": f"{row['number']:012d}",
@@ -374,17 +381,23 @@ async def show_card(settings: Settings, number: str) -> Report:
     shown = await as_owner(settings, work)
 
     def money(minor: int) -> str:
-        return f"{Decimal(minor).scaleb(-shown['exponent']):.{shown['exponent']}f} {shown['currency']}"
+        return f"{Decimal(minor).scaleb(-shown['exponent']):.{shown['exponent']}f} {shown['unit']}"
+
+    state = shown["status"] if shown["blocked"] is None else f"{shown['status']}, blocked ({shown['blocked']})"
+    frozen = shown["frozen"]
 
     return Report(
         shown,
         (
-            f"card {shown['number']}{'' if shown['live'] else ', replaced'}, {shown['programme']}, {shown['status']}",
+            f"card {shown['number']}{'' if shown['live'] else ', replaced'}, {shown['programme']}, {state}",
             f"access code: {'yes' if shown['access_code'] else 'no'}, wrong in a row: {shown['failures']}",
             f"valid until: {shown['valid_until'] or 'no end'}",
+            *([f"frozen: from {frozen[0]} to {frozen[1]}"] if frozen else []),
             *(f"{name}: {money(balance)}" for name, balance in shown["balances"].items()),
+            *([f"held: {money(shown['held'])}"] if shown["held"] else []),
+            *([f"limit: {money(shown['limit'])}"] if shown["limit"] else []),
             *(
-                f"{row['number']}  {row['decided_at']}  {row['command']:<10}  {row['result']:02d}  "
+                f"{row['number']}  {row['decided_at']}  {row['module']}  {row['command']:<10}  {row['result']:02d}  "
                 f"{money(row['approved'])}"
                 for row in shown["authorizations"]
             ),
@@ -393,14 +406,21 @@ async def show_card(settings: Settings, number: str) -> Report:
 
 
 _CARD: Final = """
-    select c.id, n.live, p.name as programme, c.status, c.verifier is not null as coded, c.valid_until,
+    select c.id, n.live, p.name as programme, c.status, c.blocked, c.verifier is not null as coded, c.valid_until,
+           exists (select from programme_versions v
+                    where v.programme = c.programme and v.document ->> 'kind' = 'visits') as visits,
            coalesce(t.failures, 0) as failures, i.code as currency, i.exponent
       from card_numbers n join cards c on c.id = n.card join programmes p on p.number = c.programme
       left join tries t on t.token = n.token, issuer i
      where n.token = any ($1)
 """
 _ACCOUNTS: Final = """
-    select k.name, a.balance from accounts a join account_kinds k using (kind) where a.card = $1 order by kind, unit
+    select k.name, a.balance, a.held, a.floor from accounts a join account_kinds k using (kind)
+     where a.card = $1 order by kind, unit
+"""
+_FROZEN: Final = """
+    select frozen_from, frozen_until from passes, issuer
+     where card = $1 and frozen_until >= (clock_timestamp() at time zone zone)::date
 """
 # Those that moved something: only they stand in the index by card.
 _MOVEMENTS: Final = """

@@ -116,7 +116,7 @@ def test_the_first_issuer_of_the_readme(
     monkeypatch.chdir(tmp_path)
     for words in between:
         desk.ask(*words)
-    assert as_admin(issuer, "select count(*) from issuer.cards") == 10
+    assert as_admin(issuer, "select count(*) from issuer.cards") == 20
     assert (tmp_path / "data" / "till.json").exists()
 
 
@@ -233,12 +233,16 @@ def test_a_card_is_shown_by_its_number_and_without_it(opened: Desk, issuer: Issu
         "live": True,
         "programme": "gift",
         "status": "issued",
+        "blocked": None,
         "access_code": True,
         "failures": 0,
         "valid_until": None,
-        "currency": "EUR",
+        "unit": "EUR",
         "exponent": 2,
         "balances": {},
+        "held": 0,
+        "limit": 0,
+        "frozen": None,
         "authorizations": [],
     }
     asyncio.run(load(issuer, 1250))
