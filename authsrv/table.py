@@ -11,6 +11,8 @@ Choices that a clerk asks about:
   * A hold is confirmed or released whatever has become of its card: the goods were handed over against it.
   * What a holder owes can be paid on a blocked or expired card, and a desk can set the limit of one. On a closed card
     too, if it owes: a payment may have been undone after it was closed.
+  * A credit card is paused, or suspended, by a block: at the holder's wish, or on suspicion. What it owes can be paid.
+  * Handing out a credit card moves nothing, and undoing that is refused once something was bought or paid on it.
   * A pass that has ended can be loaded again: its visits have lapsed, and what is sold is a new pass on the old card.
   * A pass can be frozen while it is blocked, since who is ill or has lost the card may ask for it.
   * A card that was never sold can be blocked, so that a stolen box of cards is worth nothing.

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -192,3 +194,32 @@ class TestThaw:
         assert days == spared
         assert thawed.frozen_until == (dt.date(2026, 6, until) if until else None)
         assert (thawed.frozen_from is None) == (until is None)
+
+
+WALL_CLOCKS = {"now", "utcnow", "today", "time_ns", "localtime", "gmtime", "ctime", "clock_gettime", "fromtimestamp"}
+
+
+def wall_clocks(source: str) -> list[str]:
+    """Where a program asks its own host what time of day it is."""
+    calls = [node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    asked = [each for each in calls if isinstance(each, ast.Attribute)]
+    return [
+        ast.unparse(each)
+        for each in asked
+        if each.attr in WALL_CLOCKS or (each.attr == "time" and ast.unparse(each.value) == "time")
+    ]
+
+
+def test_hosts_whose_clocks_differ_decide_alike() -> None:
+    """Because no host is asked: whatever a switch decides by is the database's time, on whichever host it runs."""
+    assert wall_clocks("time.time(); dt.datetime.now(); x.date.today(); dt.time(12)") == [
+        *("time.time", "dt.datetime.now", "x.date.today"),
+    ]
+    root = Path(__file__).parents[2]
+    files = [
+        file
+        for package in ("authsrv", "ledger", "loyalty", "protocol", "receipts")
+        for file in (root / package).rglob("*.py")
+    ]
+    assert len(files) > 100
+    assert {str(file): found for file in files if (found := wall_clocks(file.read_text("utf-8")))} == {}
