@@ -15,6 +15,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import trio
 from back_office import active_card, credit_card, new_card, new_pass
 from books import connected
@@ -267,6 +268,7 @@ async def same(shop: Shop, steps: list[tuple[Any, ...]], sizes: list[int], *, de
     await shop.check_books()
 
 
+@pytest.mark.timeout(600)  # many small transactions, on a machine that may be busy
 def test_a_batch_is_its_requests_one_by_one(issuer: Any) -> None:
     """Every command on cards of all kinds, codes right and wrong, repeats, other content, tombstones, in any order."""
 

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import trio
 from back_office import active_card, credit_card, expire_holds
 from books import connected
@@ -73,6 +74,7 @@ async def same(shop: Shop, batches: list[list[tuple[str, int, int]]], *, on_cred
     await shop.check_books()
 
 
+@pytest.mark.timeout(600)  # many small transactions, on a machine that may be busy
 def test_two_phases_are_as_one_would_tell_them(issuer: Any) -> None:
     """Sales, holds, confirmations, releases, refunds, reversals, time: in any order, in batches of any size."""
 
