@@ -12,7 +12,7 @@ from authsrv.ask import Ask
 from authsrv.facts import Code, Decision, Facts, Issuer, Module, Moment
 from authsrv.table import APPROVALS
 from ledger.authorizations import Recorded
-from ledger.cards import Card
+from ledger.cards import Card, CardStatus
 from ledger.names import Name
 from ledger.totals import Totals
 from loyalty.programme import Kind
@@ -29,6 +29,7 @@ _KEYED: Final = Flag.KEYED.value
 _REPRINT: Final = Command.REPRINT
 _OF_ANYBODY: Final = frozenset((Command.BLOCK, Command.UNBLOCK))
 _NOTHING_MOVED: Final = Reason.NOTHING_MOVED
+_CLOSED: Final = CardStatus.CLOSED
 _CREDIT: Final = Kind.CREDIT
 _CODE_RIGHT: Final = Code.RIGHT
 _COMMAND_KEYS: Final = {command.value: command.name.lower() for command in Command}
@@ -57,6 +58,8 @@ def compose(
         balances, valid_until = card.balances, card.valid_until
         value, owed, available = balances.value, -balances.owed, balances.available
         due_on = card.due_on if card.charges else None
+        if card.status is _CLOSED:  # what is left of it can neither be spent nor run out
+            available, valid_until = value, None
     unit = facts.unit if decision.totals is None else decision.totals.interval.unit
     passes, frozen = unit == VISIT, None
     if card is None and not approval and decision.totals is None:
@@ -103,7 +106,7 @@ def compose(
             _counted(decision.totals) if decision.totals is not None else (),
             frozen.frozen_from if frozen is not None else None,
             frozen.frozen_until if frozen is not None else None,
-            -card.balances.floor if card is not None and facts.kind is _CREDIT else None,
+            -card.balances.floor if card is not None and facts.kind is _CREDIT and card.status is not _CLOSED else None,
         )
         text = printed(receipt, module.language, columns, code_page)
     most = PAGE_BYTES_MAX if decision.totals is None else TOTALS_TEXT_BYTES

@@ -199,7 +199,7 @@ def _load(request: Request, facts: Facts, card: Card, programme: Programme) -> D
         return decline(Reason.NOT_RELOADABLE)
     if not request.amount and programme.load_minimum_minor:
         return decline(Reason.AMOUNT_ZERO)
-    loads_today = card.loads_today if card.loads_on == moment.booked_on else 0
+    loads_today = card.loads(moment.booked_on)
     limit = check_load(programme, request.amount, card.balances.value + card.balances.owed, loads_today)
     if limit is not None:
         return decline(Reason[limit.name])

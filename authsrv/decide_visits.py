@@ -31,7 +31,7 @@ def load(request: Request, facts: Facts, card: Card, programme: Programme) -> De
     if request.amount not in (0, programme.visits):
         return decline(Reason.AMOUNT_FIXED)
     booked_on, today = facts.moment.booked_on, facts.moment.today
-    loads_today = card.loads_today if card.loads_on == booked_on else 0
+    loads_today = card.loads(booked_on)
     if loads_today >= programme.loads_per_day:
         return decline(Reason.LOADS_PER_DAY)
     visits = _NEW if activation or card.visits is None else card.visits

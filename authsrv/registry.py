@@ -7,7 +7,7 @@ process loads a new snapshot and runs the batch again. So no process ever decide
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from authsrv.facts import Issuer, Module
 from loyalty.programme import Kind, Programme, version_on
@@ -21,13 +21,12 @@ class Registry:
     issuer: Issuer
     modules: Mapping[int, Module]
     programmes: Mapping[int, Sequence[Programme]]
+    watched: frozenset[int] = field(init=False)  # programmes of which some version limits what a card spends in a day
 
-    @property
-    def watched(self) -> frozenset[int]:
-        """The programmes of which some version limits what a card spends in a day."""
-        return frozenset(
-            [number for number, versions in self.programmes.items() if any(each.watches_spending for each in versions)]
-        )
+    def __post_init__(self) -> None:
+        """Look the programmes through once, not for each batch."""
+        watched = [number for number, each in self.programmes.items() if any(rules.watches_spending for rules in each)]
+        object.__setattr__(self, "watched", frozenset(watched))
 
     def kind(self, number: int) -> Kind | None:
         """What cards of a programme hold, whichever version is in force, or none: no version changes that."""

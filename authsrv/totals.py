@@ -5,20 +5,12 @@ same whether what they cover was recorded before or comes along with them.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from authsrv.table import APPROVALS
 from ledger.authorizations import Authorization, Original
 from ledger.names import Name
 from ledger.totals import DATES_AROUND, Interval, Pair
-from protocol.numbers import AMOUNT_END, Command, Reason, TotalsKind
-
-_KINDS: Final[dict[int, TotalsKind]] = {Command[kind.name]: kind for kind in TotalsKind if kind is not TotalsKind.OTHER}
-
-
-def kind_of(command: int) -> TotalsKind:
-    """The kind that a command counts in."""
-    return _KINDS.get(command, TotalsKind.OTHER)
+from protocol.numbers import AMOUNT_END, Command, Reason, totals_kind
 
 
 def with_batch(
@@ -38,7 +30,7 @@ def with_batch(
     pairs = [list(pair) for pair in counted]
 
     def count(command: int, amount: int, times: int) -> None:
-        pair = pairs[kind_of(command)]
+        pair = pairs[totals_kind(command)]
         pair[0] += times
         pair[1] += times * amount
 

@@ -41,7 +41,7 @@ class Gathered:
     numbers: Mapping[bytes, Number]
     cards: Mapping[int, Card]
     bad_cards: Mapping[int, int]
-    totals: Mapping[int, tuple[Pair, ...]] = field(default_factory=dict)  # ten, of each interval
+    totals: Mapping[int, tuple[Pair, ...]] = field(default_factory=dict, repr=False)  # ten, of each interval
     # Purchases of today and what they add up to, of cards whose programme asks for it.
     spent: Mapping[int, Pair] = field(default_factory=dict, repr=False)
 

@@ -43,6 +43,10 @@ class Card(NamedTuple):
     charges: tuple[Charge, ...]  # the newest, oldest first, as many as its debt is made of or more
     balances: Balances
 
+    def loads(self, booked_on: dt.date) -> int:
+        """How many loads it had on a booked day."""
+        return self.loads_today if self.loads_on == booked_on else 0
+
     @property
     def due_on(self) -> dt.date | None:
         """The first day on which something of its debt is due."""

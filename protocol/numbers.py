@@ -142,6 +142,16 @@ class TotalsKind(Noted):
     OTHER = 9, "all others"
 
 
+def totals_kind(command: int) -> TotalsKind:
+    """The kind in which totals count a command."""
+    return _TOTALS_KINDS.get(command, TotalsKind.OTHER)
+
+
+_TOTALS_KINDS: Final[dict[int, TotalsKind]] = {
+    Command[kind.name]: kind for kind in TotalsKind if kind is not TotalsKind.OTHER
+}
+
+
 class CodePage(Noted):
     """How the bytes of a receipt's text are to be read."""
 

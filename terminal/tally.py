@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.messages import OriginalName, RequestName, Totals
-from protocol.numbers import AMOUNT_END, Command, Reason, TotalsKind
+from protocol.numbers import AMOUNT_END, Command, Reason, TotalsKind, totals_kind
 from terminal.answer import Answer
 
 NAMES_MAX: Final = 10_000
 """The longest interval that a switch counts; behind it nothing is kept."""
-
-_KINDS: Final = {Command[kind.name]: kind for kind in TotalsKind if kind is not TotalsKind.OTHER}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -75,7 +73,7 @@ class Tally:
                 self._undone |= {original, sequence}
                 self._counted.pop(original, None)
                 return
-        kind = _KINDS.get(request.command, TotalsKind.OTHER)
+        kind = totals_kind(request.command)
         self._counted[sequence] = _Counted(kind, answer.unit, answer.approved_minor, answer.authorization)
         self._numbers[answer.authorization] = sequence
 

@@ -162,19 +162,19 @@ class Lanes:
     def _work(
         self, batch: Sequence[Pending], more: Callable[[], bool] = lambda: False
     ) -> Callable[[Connection], Awaitable[list[bytes]]]:
-        rules = self._rules
+        registry, ring = self._rules.registry, self._rules.ring  # what is read below is read for these rules
         asks = [pending.ask for pending in batch]
         earliest = min(pending.deadline for pending in batch)
 
         def decide(gathered: Gathered) -> tuple[list[bytes], Writes]:
             if trio.current_time() >= earliest:
                 raise Overdue
-            if gathered.registry != rules.registry.version:
+            if gathered.registry != registry.version:
                 raise StaleRules
-            fold = Fold(gathered, rules.registry, rules.ring, secrets.token_bytes)
+            fold = Fold(gathered, registry, ring, secrets.token_bytes)
             return answer_all(asks, fold), fold.writes
 
-        return transact([ask.lookup() for ask in asks], decide, more, rules.watched)
+        return transact([ask.lookup() for ask in asks], decide, more, registry.watched)
 
     async def _halve(self, batch: list[Pending]) -> None:
         if len(batch) == 1:

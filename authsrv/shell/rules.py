@@ -34,7 +34,6 @@ class Rules:
 
     registry: Registry
     ring: KeyRing
-    watched: frozenset[int]  # programmes that limit what a card spends in a day
 
     def __init__(self, kek: bytes) -> None:
         """Open keys with the 32-byte key-encryption key `kek`."""
@@ -84,7 +83,6 @@ class Rules:
         }
         # Not before all of it could be read.
         self.ring, self.registry, self._groups, self._records = ring, registry, groups, records
-        self.watched = registry.watched
 
     async def renew(self, door: Door) -> bool:
         """Load where the count has moved; whether what is held now is the newest that could be had.

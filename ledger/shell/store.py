@@ -8,6 +8,7 @@ may be visible and not yet safe.
 Rows are turned into the ledger's types here and nowhere else, and the other way here and in `ledger.shell.rows`.
 """
 
+import datetime as dt
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
@@ -73,7 +74,8 @@ def transact(
         totals = await _count_totals(connection, lookups)
         found = gathered(row, lookups, totals)
         if watched:
-            spent = await _spent(connection, [card.id for card in found.cards.values() if card.programme in watched])
+            cards = [card.id for card in found.cards.values() if card.programme in watched]
+            spent = await _spent(connection, cards, found.decided_at)
             found = replace(found, spent=spent)
         answers, writes = decide(found)
         if writes.authorizations:
@@ -89,11 +91,11 @@ def transact(
 # Gather
 
 
-async def _spent(connection: Connection, cards: list[int]) -> Mapping[int, Pair]:
-    """How often and how much each of these cards has paid today; one statement, or none."""
+async def _spent(connection: Connection, cards: list[int], at: dt.datetime) -> Mapping[int, Pair]:
+    """How often and how much each of these cards has paid on the day of a moment; one statement, or none."""
     if not cards:
         return {}
-    rows = await connection.fetch("select card, sales, amount from spent_today($1)", cards, timeout=ANSWER_S)
+    rows = await connection.fetch("select card, sales, amount from spent_on_day($1, $2)", cards, at, timeout=ANSWER_S)
     return {card: (sales, amount) for card, sales, amount in rows}
 
 

@@ -195,7 +195,9 @@ class TestPayment:
         await till.sale(card, 3000)
         assert (await till.ask(Command.CASH_OUT, card=card)).reason == Reason.OWES
         await pay(shop, card, 3500)
-        assert (await till.ask(Command.CASH_OUT, card=card)).approved == 500
+        closed = await till.ask(Command.CASH_OUT, card=card)
+        assert (closed.approved, closed.balance, closed.available, closed.valid_until) == (500, 0, 0, None)
+        assert [word for word in (b"Limit", b"Available", b"Valid until") if word in closed.text] == []
         assert (await till.sale(card, 1)).reason == Reason.CLOSED
         await shop.check_books()
 

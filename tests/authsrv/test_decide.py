@@ -17,7 +17,7 @@ from back_office import (
     recorded,
     snapshot,
 )
-from faulty_door import at_once
+from faulty_door import at_once, through
 from shop import BARE, CODE, DESK, OTHER, TILLS, UNKNOWN, name_of
 
 from authsrv.table import State
@@ -1407,3 +1407,31 @@ class TestSpending:
         ]
         answers = await at_once(shop, [till.opened(request) for request in requests])
         assert [Response.decode(answer or b"").reason for answer in answers] == [0, Reason.SALES_PER_DAY, 0, 0]
+
+    async def test_a_limit_that_comes_into_force_meanwhile(self, shop: Shop) -> None:
+        """Rules renewed between taking a batch and deciding it: nothing is decided by them on what was read before."""
+        till, card = shop.till(), await active_card(shop, 5000, sales_per_day=9)
+        await till.sale(card, 100)
+        await shop.query(
+            "update programme_versions set document = document - 'sales_per_day' "
+            "where programme = (select programme from cards where id = $1)",
+            shop.card_ids[card],
+        )
+        await shop.rules.load(shop.door)
+        door, changed = shop.door, False
+
+        class Renewing:
+            async def run(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
+                nonlocal changed
+                if not changed:
+                    changed = True
+                    await shop.query(
+                        """update programme_versions set document = document || '{"sales_per_day": 1}'
+                            where programme = (select programme from cards where id = $1)""",
+                        shop.card_ids[card],
+                    )
+                    await shop.rules.load(door)
+                return await door.run(work)
+
+        through(shop, Renewing())
+        assert (await till.sale(card, 100)).reason == Reason.SALES_PER_DAY

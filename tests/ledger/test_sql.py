@@ -47,7 +47,7 @@ SWITCH_FUNCTIONS = {
     "end_expired_holds",
     "lapse_passes",
     "count_totals",
-    "spent_today",
+    "spent_on_day",
 }
 SWITCH_VIEWS = {"switch_issuer", "switch_keys", "switch_modules", "switch_programmes", "schema_version"}
 GATHER = "select * from gather($1)"

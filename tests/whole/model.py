@@ -207,7 +207,7 @@ class Model:
         proven = (entry.good and not of_anybody) or not coded or slip.code is not None
         tells_nothing = slip.command is Command.REPRINT or outcome.reason is Reason.NOTHING_MOVED
         if card is not None and proven and not tells_nothing and outcome.result in TOLD:
-            told = (card.value, self.available(card))
+            told = (card.value, self.available(card) if card.status != CLOSED else card.value)
             entry.outcome = Outcome(outcome.result, outcome.reason, outcome.approved, *told)
         return entry.outcome
 

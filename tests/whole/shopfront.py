@@ -86,6 +86,12 @@ class Books:
             """select module, date, sequence from undos group by module, date, sequence
                having count(*) filter (where reversal) > 1 or sum(amount) filter (where not reversal) < 0"""
         )
+        assert not self.query(
+            """select from authorizations a
+                where a.approved < (select sum(u.amount) from undos u
+                                     where not u.reversal
+                                       and (u.module, u.date, u.sequence) = (a.module, a.date, a.sequence))"""
+        )
         assert not self.query("select number from authorizations group by number having count(*) > 1")
 
     def held(self, *cards: int) -> AbstractContextManager[Gate]:
