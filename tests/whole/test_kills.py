@@ -146,12 +146,14 @@ def own_server(database_folder: Path) -> Iterator[Shopfront]:
     database = create_issuer_database(attachment.admin_dsn, "issuer")
     migrate(database.owner_dsn, "issuer")
     front = open_shopfront(database.owner_dsn, database.switch_dsn, "issuer")
-    yield front
-    front.hang_up()
-    for process in front.processes:
-        process.kill()
-    front.books.close()
-    attachment.detach()
+    try:
+        yield front
+    finally:
+        front.hang_up()
+        for process in front.processes:
+            process.kill()
+        front.books.connection.terminate()  # the server may be away
+        attachment.detach()
 
 
 def test_the_server_is_killed_between_commit_and_answer(
