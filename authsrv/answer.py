@@ -29,6 +29,7 @@ _KEYED: Final = Flag.KEYED.value
 _REPRINT: Final = Command.REPRINT
 _OF_ANYBODY: Final = frozenset((Command.BLOCK, Command.UNBLOCK))
 _NOTHING_MOVED: Final = Reason.NOTHING_MOVED
+_AGAIN: Final = Reason.AGAIN
 _CLOSED: Final = CardStatus.CLOSED
 _CREDIT: Final = Kind.CREDIT
 _CODE_RIGHT: Final = Code.RIGHT
@@ -89,7 +90,7 @@ def compose(
             request.card if request is not None else "",
             request is not None and envelope.flags & _KEYED != 0,
             request.amount or None if request is not None else None,
-            decision.approved or None if approval else None,
+            decision.approved or None if approval and decision.reason is not _AGAIN else None,
             decision.still_due or None,
             None if passes else value,
             None if passes else available,

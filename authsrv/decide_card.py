@@ -58,7 +58,8 @@ def replace(_request: Request, facts: Facts, card: Card, _programme: Programme) 
     if new_card.programme != card.programme:
         return decline(Reason.PROGRAMME_DIFFERS)
     after = card._replace(blocked=None if card.blocked in _BLOCKS_OF_PLASTIC else card.blocked)
-    return Decision(Result.APPROVED, card=after, given_up=new_card._replace(status=CardStatus.CLOSED))
+    told = Reason.NONE if card.verifier is None else Reason.CODE_STAYS  # whatever code came with the new plastic
+    return Decision(Result.APPROVED, told, card=after, given_up=new_card._replace(status=CardStatus.CLOSED))
 
 
 def reset_tries(_request: Request, _facts: Facts, card: Card, _programme: Programme) -> Decision:

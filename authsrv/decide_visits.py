@@ -122,7 +122,8 @@ def freeze(request: Request, facts: Facts, card: Card, programme: Programme) -> 
         return decline(Reason.NOT_PROGRAMME)
     if days.first < today:
         return decline(Reason.FREEZE_DAYS)
-    visits, spared = (card.visits or _NEW).thawed(days.first if days.last is None else today)
+    before = card.visits or _NEW
+    visits, spared = before.thawed(days.first if days.last is None else today)
     valid_until = later(card.valid_until, -spared)
     if days.last is None and not spared:
         return decline(Reason.FREEZE_DAYS)
@@ -133,4 +134,13 @@ def freeze(request: Request, facts: Facts, card: Card, programme: Programme) -> 
         if added > programme.freeze_days_maximum:
             return decline(Reason.FREEZE_LIMIT)
         valid_until = later(valid_until, added)
-    return Decision(Result.APPROVED, card=card._replace(visits=visits, valid_until=valid_until))
+    return Decision(
+        Result.APPROVED, _told(before, days.last, today), card=card._replace(visits=visits, valid_until=valid_until)
+    )
+
+
+def _told(before: Pass, last: dt.date | None, today: dt.date) -> Reason:
+    """What became of an earlier freeze, where there is one that still counts."""
+    if last is None:
+        return Reason.THAWED
+    return Reason.REFROZEN if before.stands_still(today) else Reason.NONE

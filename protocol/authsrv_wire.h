@@ -150,6 +150,9 @@ enum authsrv_reason {
     AUTHSRV_REASON_TOMBSTONE = 2, /* reversed before the original has arrived: it will be declined when it comes */
     AUTHSRV_REASON_AGAIN = 3, /* was reversed already */
     AUTHSRV_REASON_SAME_VISIT = 4, /* still the same visit: nothing was taken */
+    AUTHSRV_REASON_CODE_STAYS = 5, /* replaced: the access code stays that of the old card */
+    AUTHSRV_REASON_THAWED = 6, /* the freeze of the pass is over */
+    AUTHSRV_REASON_REFROZEN = 7, /* this freeze takes the place of an earlier one */
     AUTHSRV_REASON_UNIT_DIFFERS = 1201, /* the unit is not the card's or the original's */
     AUTHSRV_REASON_ORIGINAL_AMOUNT_DIFFERS = 1202, /* the amount is not the original's */
     AUTHSRV_REASON_NOT_REVERSIBLE = 1203, /* such a request cannot be reversed */

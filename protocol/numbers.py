@@ -200,6 +200,9 @@ class Reason(Noted):
     TOMBSTONE = 2, "reversed before the original has arrived: it will be declined when it comes"
     AGAIN = 3, "was reversed already"
     SAME_VISIT = 4, "still the same visit: nothing was taken"
+    CODE_STAYS = 5, "replaced: the access code stays that of the old card"
+    THAWED = 6, "the freeze of the pass is over"
+    REFROZEN = 7, "this freeze takes the place of an earlier one"
 
     UNIT_DIFFERS = 1201, "the unit is not the card's or the original's"
     ORIGINAL_AMOUNT_DIFFERS = 1202, "the amount is not the original's"

@@ -164,7 +164,8 @@ class TestReplace:
     async def test_the_code_and_its_tries_stay(self, shop: Shop) -> None:
         """The holder keeps the code; the new card's own, if it had one, opens nothing."""
         till, card, new = shop.till(), await active_card(shop, 5000, code=CODE), await new_card(shop, code="7777")
-        assert (await till.ask(Command.REPLACE, card=card, new_card=new, code=CODE)).result == Result.APPROVED
+        told = await till.ask(Command.REPLACE, card=card, new_card=new, code=CODE)
+        assert (told.result, told.reason) == (Result.APPROVED, Reason.CODE_STAYS)
         assert (await till.sale(new, 1, code="7777")).reason == Reason.WRONG_CODE
         assert (await till.sale(new, 1, code=CODE)).result == Result.APPROVED
 

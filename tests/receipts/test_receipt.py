@@ -233,6 +233,10 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
     "unblock": (sale(command="unblock", requested=None, approved=None), 0),
     "change_of_code": (sale(command="change_access_code", requested=None, approved=None), 0),
     "replacement": (sale(command="replace", requested=None, approved=None, new_card="9990001234560042"), 0),
+    "replacement_of_a_card_with_a_code": (
+        sale(command="replace", reason=5, requested=None, approved=None, new_card="9990001234560042"),
+        0,
+    ),
     "reset_tries": (sale(command="reset_tries", requested=None, approved=None), 0),
     "pass": (
         of_pass(command="activate", requested=None, approved=10, visits_left=10, programme="Pass of 10 visits"),
@@ -255,6 +259,10 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
             frozen_from=dt.date(2025, 12, 1),
             frozen_until=dt.date(2025, 12, 14),
         ),
+        0,
+    ),
+    "freeze_ended": (
+        of_pass(command="freeze", reason=6, requested=None, approved=None, valid_until=dt.date(2026, 2, 22)),
         0,
     ),
     "credit_sale": (of_credit(), 0),

@@ -394,8 +394,10 @@ class Model:
             return self._no(Reason.FREEZE_DAYS)
         if card.end is not None:
             card.end += int(slip.freeze) - int(card.frozen)
-        card.frozen = slip.freeze
-        return self._yes(0)
+        again, card.frozen = card.frozen, slip.freeze
+        if slip.thaw:
+            return self._yes(0, reason=Reason.THAWED)
+        return self._yes(0, reason=Reason.REFROZEN if again else Reason.NONE)
 
     def _totals(self, slip: Slip) -> Outcome:
         assert slip.interval is not None
@@ -413,7 +415,7 @@ class Model:
                 pair[0] += 1
                 pair[1] += entry.outcome.approved
         pairs = tuple((count, total) for count, total in counted)
-        reason = Reason.TOTALS_DIFFER if any(count for count, _ in pairs) else Reason.NONE
+        reason = Reason.TOTALS_DIFFER if pairs != slip.counted else Reason.NONE
         return Outcome(Result.TOTALS_DIFFER if reason else Result.APPROVED, reason, totals=pairs)
 
     def _take(self, slip: Slip, card: Card) -> Outcome:
@@ -449,7 +451,7 @@ class Model:
         self.dead.add(slip.card)
         if card.blocked in (GivenReason.LOST, GivenReason.STOLEN, GivenReason.DAMAGED):
             card.blocked = 0
-        return self._yes(0)
+        return self._yes(0, reason=Reason.CODE_STAYS if card.code else Reason.NONE)
 
     def _end_hold(self, slip: Slip) -> Outcome:
         if slip.original in self.tombstones:
@@ -614,5 +616,5 @@ def _content(slip: Slip) -> tuple[object, ...]:
     """What makes two requests the same: not the access codes, which are sealed anew each time, nor the flag."""
     return (
         slip.command, slip.card, slip.amount, slip.partial, slip.original, slip.number, slip.new_card, slip.reason,
-        slip.limit, slip.freeze, slip.thaw, slip.unit, slip.interval,
+        slip.limit, slip.freeze, slip.thaw, slip.unit, slip.interval, slip.counted,
     )  # fmt: skip

@@ -32,7 +32,9 @@ from whole.witness import Witness
 
 from ledger.names import authorization_number
 from loyalty.programme import Kind
-from protocol.numbers import Command, GivenReason
+from protocol.numbers import Command, GivenReason, Result
+from terminal.answer import Answer
+from terminal.tally import Tally
 
 if TYPE_CHECKING:
     from whole.shopfront import Shopfront
@@ -360,6 +362,24 @@ class Tills(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "witness"):
             self.front.books.check()
+            for module in {slip.name.module for slip in self.witness.answers}:
+                self.agree_on_totals(module)
+
+    def agree_on_totals(self, module: int) -> None:
+        """What the module has counted from its own answers, as its program does, is what the switch counts."""
+        tally = Tally()
+        for slip, recorded in self.witness.answers.items():
+            if slip.name.module == module:
+                answer = Answer.read(slip.request(self.front.date, b""), recorded)
+                assert answer is not None
+                tally.add(answer)
+        for unit in (EUR, VISIT):
+            totals = tally.totals(unit)
+            assert totals is not None
+            interval = (totals.first.sequence, totals.last.sequence)
+            slip = self.front.slip(module, Command.TOTALS, unit=unit, interval=interval, counted=totals.pairs)
+            [outcome] = self.witness.send((slip, 0))
+            assert outcome.result is Result.APPROVED, f"{module} counted {totals.pairs}, the switch {outcome.totals}"
 
 
 @pytest.mark.timeout(0 if "AUTHSRV_EXAMPLES" in os.environ else 600)  # a failure takes minutes to be made short

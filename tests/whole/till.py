@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from protocol.signon import ModuleIdentity
 
 PATIENCE_S = 20.0
+NOTHING = ((0, 0),) * 10
 LENGTH_BYTES = 65_536
 
 
@@ -60,6 +61,7 @@ class Slip:
     thaw: bool = False
     unit: int = OWN
     interval: tuple[int, int] | None = None  # of sequences: first and last
+    counted: tuple[tuple[int, int], ...] = NOTHING  # by the till, in the interval
     repeat: bool = False  # as flagged; whether it is one is for the ledger to say
 
     def __repr__(self) -> str:
@@ -91,7 +93,7 @@ class Slip:
         totals = None
         if self.interval is not None:
             first, last = self.interval
-            totals = Totals(OriginalName(date, first), OriginalName(date, last), ((0, 0),) * 10)
+            totals = Totals(OriginalName(date, first), OriginalName(date, last), self.counted)
         flags = {Flag.PARTIAL: self.partial, Flag.ACCESS_CODE: block is not None, Flag.REPEAT: self.repeat}
         return Request(
             command=self.command,
