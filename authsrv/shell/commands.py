@@ -121,7 +121,7 @@ async def database_status(settings: Settings) -> Report:
     async with open_database(**settings.place) as database:
         dsn = database.owner or database.switch_dsn
         revision, newest = await trio.to_thread.run_sync(status, dsn, database.schema)
-        known: dict[str, str | int | None] = {"issuer": None, "modules": 0, "keys": 0, "programmes": 0}
+        known: dict[str, str | int | None] = dict.fromkeys(("issuer", "modules", "keys", "programmes"))
         if revision == newest:
             async with open_door(dsn, schema=database.schema, connections=1) as door:
                 row = await door.run(
@@ -134,8 +134,11 @@ async def database_status(settings: Settings) -> Report:
                     )
                 )
             known |= dict(row or {})
-    values = {"schema": database.schema, "revision": revision, "newest": newest, **known}
-    return Report(values, tuple(f"{key:<11}{'none' if value is None else value}" for key, value in values.items()))
+    schema = {"schema": database.schema, "revision": revision, "newest": newest}
+    shown = schema | known if revision == newest else schema  # of another revision's nothing can be said
+    return Report(
+        schema | known, tuple(f"{key:<11}{'none' if value is None else value}" for key, value in shown.items())
+    )
 
 
 # Keys, programmes, branches

@@ -555,4 +555,7 @@ def test_an_older_schema_is_migrated_before_anything_is_set_up(opened: Desk, iss
     """The refusal says how; the status says where it is."""
     as_admin(issuer, "update issuer.schema_version set version_num = '0000' returning 1")
     assert "authsrv db migrate" in opened.refused("branch", "add", "--number", "2", "--name", "Harbour")
-    assert opened.ask("db", "status")["revision"] == "0000"
+    status = opened.ask("db", "status")
+    assert (status["revision"], status["issuer"], status["modules"]) == ("0000", None, None)
+    _, shown, _ = opened.run("db", "status")
+    assert "modules" not in shown

@@ -36,7 +36,8 @@ def shopfront(issuer: Any) -> Iterator[Shopfront]:
 
 @pytest.fixture
 def two_switches(shopfront: Shopfront, switches: Switches) -> Shopfront:
-    """The shop with two processes before it."""
-    for _ in range(2):
-        shopfront.processes.append(switches.start(shopfront.switch_dsn, shopfront.schema, KEK))
+    """The shop with two processes before it, on hosts whose clocks are ten days apart."""
+    for days in (-3, 7):
+        fault = {"by_s": days * 86_400}
+        shopfront.processes.append(switches.start(shopfront.switch_dsn, shopfront.schema, KEK, clock_is_off=fault))
     return shopfront

@@ -126,7 +126,16 @@ def stop_in_first_batch(before: str) -> None:
         lanes.transact = transact_stopped
 
 
-FAULTS = {fault.__name__: fault for fault in (die_after_commit, kill_server_in_commit, stop_in_first_batch)}
+def clock_is_off(by_s: float) -> None:
+    """The host's clock is so many seconds ahead of the database's, or behind it."""
+    right, right_ns = time.time, time.time_ns
+    time.time = lambda: right() + by_s
+    time.time_ns = lambda: right_ns() + int(by_s * 10**9)
+
+
+FAULTS = {
+    fault.__name__: fault for fault in (die_after_commit, kill_server_in_commit, stop_in_first_batch, clock_is_off)
+}
 
 
 def processes_of_server(pid_file: Path) -> list[int]:
