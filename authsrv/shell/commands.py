@@ -6,13 +6,13 @@ refuse, they refuse with an exception whose text is for the operator; none of th
 
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import trio
 
@@ -23,49 +23,20 @@ from authsrv.shell import enrolment, key_file
 from authsrv.shell import seed as seeding
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits, Random
 from authsrv.shell.kit import KitCard, new_kit
+from authsrv.shell.owner import Entry, as_owner
 from authsrv.shell.report import Report
 from authsrv.shell.secret_file import new_secret_file
 from authsrv.shell.settings import Settings, SettingsError
 from ledger.cards import CardStatus
-from ledger.faults import Unfit
 from ledger.shell.database import open_database
-from ledger.shell.door import Connection, commit, open_door
+from ledger.shell.door import Connection, open_door
 from ledger.shell.migrate import migrate, status
 from ledger.shell.revisions import HEAD
 from loyalty.source import ProgrammeError, parse_programme
 from protocol.numbers import VERSION, Command, GivenReason
 from protocol.signon import ModuleIdentity
 
-T = TypeVar("T")
-
 MOVEMENTS_SHOWN: Final = 10
-
-
-async def as_owner(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Run `work` in one transaction, as the owner of the issuer's schema, and return what it returns."""
-
-    async def whole(connection: Connection) -> T:
-        await connection.execute("begin")
-        await connection.execute("set local statement_timeout = 0")  # a person waits, and can break it off
-        await _check_revision(connection)
-        result = await work(connection)
-        await commit(connection)
-        return result
-
-    async with (
-        open_database(**settings.place) as database,
-        open_door(
-            database.owner_dsn, schema=database.schema, connections=1, connect_s=10.0, application="authsrv desk"
-        ) as door,
-    ):
-        return await door.run(whole)
-
-
-async def _check_revision(connection: Connection) -> None:
-    migrated = await connection.fetchval("select to_regclass('schema_version') is not null")
-    revision = await connection.fetchval("select version_num from schema_version") if migrated else None
-    if revision != HEAD:
-        raise Unfit(f"the schema is at revision {revision}, this program works with {HEAD}; run `authsrv db migrate`")
 
 
 # The database
@@ -156,7 +127,7 @@ async def init_keys(settings: Settings, random: Random) -> Report:
             key_file.make_key_file(made, random(KEY_BYTES))
         await enrolment.init_keys(connection, settings.key_encryption_key(), random)
 
-    await as_owner(settings, work)
+    await as_owner(settings, work, Entry("keys init"))
     return Report(
         {"key_file": None if made is None else str(made)},
         (
@@ -169,7 +140,11 @@ async def init_keys(settings: Settings, random: Random) -> Report:
 async def load_programme(settings: Settings, file: Path) -> Report:
     """Load a programme, or a further version of one, from TOML."""
     programme = parse_programme(_text(file), str(file))
-    number = await as_owner(settings, lambda connection: enrolment.add_programme(connection, programme))
+    number = await as_owner(
+        settings,
+        lambda connection: enrolment.add_programme(connection, programme),
+        Entry("programme load", {"programme": programme.name, "version": programme.version}),
+    )
     return Report(
         {
             "number": number,
@@ -215,7 +190,8 @@ def check_programmes(files: Sequence[Path]) -> Report:
 
 async def add_branch(settings: Settings, number: int, name: str) -> Report:
     """Add a place of sale."""
-    await as_owner(settings, lambda connection: enrolment.add_branch(connection, number, name))
+    entry = Entry("branch add", {"branch": number})
+    await as_owner(settings, lambda connection: enrolment.add_branch(connection, number, name), entry)
     return Report({"number": number, "name": name}, (f"branch {number}, {name}",))
 
 
@@ -248,7 +224,7 @@ async def enroll_module(
                 out.end()
             return identity
 
-        identity = await as_owner(settings, work)
+        identity = await as_owner(settings, work, Entry("module enroll", {"module": number, "branch": branch}))
     keys = identity.to_json() if show_key else None
     return Report(
         {"module": number, "branch": branch, "name": name, "kit": None if kit is None else str(kit), "keys": keys},
@@ -258,6 +234,16 @@ async def enroll_module(
             *([] if keys is None else [f"{key} {value}" for key, value in keys.items()]),
         ),
     )
+
+
+async def add_desk(settings: Settings, number: int, branch: int, name: str, *, columns: int, language: str) -> Report:
+    """Add a desk of operators."""
+    await as_owner(
+        settings,
+        lambda connection: enrolment.add_desk(connection, number, branch, name, columns=columns, language=language),
+        Entry("desk add", {"desk": number, "branch": branch}),
+    )
+    return Report({"desk": number, "branch": branch, "name": name}, (f"desk {number}, {name}, at branch {branch}",))
 
 
 async def list_modules(settings: Settings) -> Report:
@@ -330,7 +316,7 @@ async def issue_cards(settings: Settings, programme: str, cards: Sequence[tuple[
             out.cards(KitCard(number, code, programme) for number, code in cards)
             out.end()
 
-        await as_owner(settings, work)
+        await as_owner(settings, work, Entry("card issue", {"programme": programme, "cards": len(cards)}))
     return Report(
         {"programme": programme, "cards": len(cards), "kit": str(kit)},
         (f"{len(cards)} cards of {programme} are issued; their numbers and codes are in {kit}",),

@@ -269,6 +269,17 @@ async def enroll_modules(
     return identities
 
 
+async def add_desk(connection: Connection, number: int, branch: int, name: str, *, columns: int, language: str) -> None:
+    """Add a desk that operators act at; it has no key, and nobody signs on as it.
+
+    Raises `EnrolmentError` for a number that is taken, a branch that is not there, or a receipt that cannot be.
+    """
+    _check_number("desk", number)
+    ModuleTraits(columns=columns, language=language)  # which refuses what cannot be
+    async with refusals():
+        await connection.execute("select add_desk($1, $2, $3, $4, $5)", number, branch, name, columns, language)
+
+
 # Cards
 
 
@@ -280,6 +291,20 @@ async def issue_cards(
     They are not active before a module activates them. Raises `EnrolmentError`, and issues none, for a number that is
     issued or malformed, and for a code that the programme's latest rules do not allow or miss.
     """
+    number, access_code = await programme_for_cards(connection, programme)
+    _check_cards(cards, access_code, programme)
+    ids: list[int] = await connection.fetchval("select reserve_card_ids($1)", len(cards))
+    tokens, verifiers = tokens_and_verifiers(ring, zip(ids, cards, strict=True))
+    async with refusals():
+        await connection.execute(
+            "select issue_cards($1, $2, $3, $4, $5, $6)",
+            *(ids, number, ring.current(Purpose.VERIFIER), verifiers, ring.current(Purpose.TOKEN), tokens),
+        )
+    return ids
+
+
+async def programme_for_cards(connection: Connection, programme: str) -> tuple[int, AccessCode]:
+    """The number of a programme, and what its latest rules say of access codes; raises `EnrolmentError`."""
     row = await connection.fetchrow(
         """select p.number, v.document ->> 'access_code' as access_code
              from programmes p join programme_versions v on v.programme = p.number
@@ -288,15 +313,7 @@ async def issue_cards(
     )
     if row is None:
         raise EnrolmentError(f"there is no programme {programme}; load it with `authsrv programme load FILE`")
-    _check_cards(cards, AccessCode(row["access_code"]), programme)
-    ids: list[int] = await connection.fetchval("select reserve_card_ids($1)", len(cards))
-    tokens, verifiers = tokens_and_verifiers(ring, zip(ids, cards, strict=True))
-    async with refusals():
-        await connection.execute(
-            "select issue_cards($1, $2, $3, $4, $5, $6)",
-            *(ids, row["number"], ring.current(Purpose.VERIFIER), verifiers, ring.current(Purpose.TOKEN), tokens),
-        )
-    return ids
+    return row["number"], AccessCode(row["access_code"])
 
 
 def tokens_and_verifiers(
@@ -317,17 +334,24 @@ def _check_cards(cards: Sequence[tuple[str, str | None]], access_code: AccessCod
     if len({number for number, _ in cards}) < len(cards):
         raise EnrolmentError("a card number was given twice; none was issued")
     for place, (number, code) in enumerate(cards, start=1):
-        if not (_is_digits(number) and NUMBER_DIGITS_MIN <= len(number) <= CARD_BYTES):
-            raise EnrolmentError(f"number {place} is not {NUMBER_DIGITS_MIN} to {CARD_BYTES} digits")
-        if code is not None and not (_is_digits(code) and DIGITS_MIN <= len(code) <= DIGITS_MAX):
-            raise EnrolmentError(f"the access code of card {place} is not {DIGITS_MIN} to {DIGITS_MAX} digits")
-        match access_code:
-            case AccessCode.REQUIRED if code is None:
-                raise EnrolmentError(f"card {place} has no access code and the programme {programme} requires one")
-            case AccessCode.NONE if code is not None:
-                raise EnrolmentError(f"card {place} has an access code and the programme {programme} has none")
-            case _:
-                pass
+        wrong = check_card(number, code, access_code, programme)
+        if wrong is not None:
+            raise EnrolmentError(f"card {place}: {wrong}")
+
+
+def check_card(number: str, code: str | None, access_code: AccessCode, programme: str) -> str | None:
+    """What is wrong with a card that is to be issued, in words that hold neither its number nor its code."""
+    if not (_is_digits(number) and NUMBER_DIGITS_MIN <= len(number) <= CARD_BYTES):
+        return f"the number is not {NUMBER_DIGITS_MIN} to {CARD_BYTES} digits"
+    if code is not None and not (_is_digits(code) and DIGITS_MIN <= len(code) <= DIGITS_MAX):
+        return f"the access code is not {DIGITS_MIN} to {DIGITS_MAX} digits"
+    match access_code:
+        case AccessCode.REQUIRED if code is None:
+            return f"it has no access code and the programme {programme} requires one"
+        case AccessCode.NONE if code is not None:
+            return f"it has an access code and the programme {programme} has none"
+        case _:
+            return None
 
 
 def _is_digits(text: str) -> bool:

@@ -77,6 +77,12 @@ class Settings(BaseSettings):
         description="the issuer's schema, where one is made: a letter, then up to 40 of a-z, 0-9 and _",
     )
     key_file: Path | None = Field(None, description="the file of the key-encryption key")
+    operator: str | None = Field(
+        None,
+        min_length=1,
+        max_length=128,
+        description="who gives the command, for the audit trail; else the login name",
+    )
     log_format: LogFormat = Field(LogFormat.KEY_VALUE, description="key-value or json")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
 

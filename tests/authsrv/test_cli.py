@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+import trio
 import typer.main
 from typer.testing import CliRunner
 
 import loyalty
 from authsrv.shell.cli import app
+from authsrv.shell.desk import Act, Operator, carry_out
 from authsrv.shell.key_file import make_key_file
-from authsrv.shell.settings import NAMES
+from authsrv.shell.settings import NAMES, Settings
 from ledger.names import luhn_digit
+from protocol.numbers import Command
 from protocol.signon import ModuleIdentity
 
 if TYPE_CHECKING:
@@ -256,6 +259,100 @@ def test_a_card_is_shown_by_its_number_and_without_it(opened: Desk, issuer: Issu
     assert code == 0
     assert "value: 12.50 EUR" in text
     assert number not in text + json.dumps(shown)
+
+
+def at_the_desk(issuer: Issuer, tmp_path: Path, command: Command, **fields: Any) -> str:
+    """The authorization number of what the desk asks for, as a till would."""
+    settings = Settings(database=issuer.owner_dsn, schema=issuer.schema, key_file=tmp_path / "kek")
+    act = Act(words="till", command=command, fields=fields, about={})
+    report = trio.run(carry_out, settings, Operator("till", "a purchase"), act)
+    assert report.values["result"] == 0, report.lines
+    number: str = report.values["authorization"]
+    return number
+
+
+def test_the_acts_of_an_operator(opened: Desk, issuer: Issuer, tmp_path: Path) -> None:
+    """Each command prints the shape that its help shows, does what it says, and stands in the trail in order."""
+    first, second = "6371120000000000901", "6371120000000000902"
+    cards = tmp_path / "cards.csv"
+    cards.write_text(f"{first}\n{second}\n")
+    assert "desk add" in opened.refused("card", "block", "-", "--why", "x", typed=first)
+    desk = opened.ask("desk", "add", "--number", "9900", "--branch", "1", "--name", "Office")
+    assert desk == {"desk": 9900, "branch": 1, "name": "Office"} == {**shape("desk", "add"), "name": "Office"}
+    _, out, progress = opened.run("card", "import", "gift", str(cards), "--json")
+    assert json.loads(out) == {"programme": "gift", "issued": 2, "there": 0, "refused": []}
+    assert progress == "2 lines, 2 cards issued\n"
+    at_the_desk(issuer, tmp_path, Command.ACTIVATE, card=first, amount=5000)
+    sold = at_the_desk(issuer, tmp_path, Command.SALE, card=first, amount=1250)
+    held = at_the_desk(issuer, tmp_path, Command.HOLD, card=first, amount=100)
+
+    acts: list[tuple[tuple[str, ...], str]] = [
+        (("card", "block", "-", "--reason", "lost"), first),
+        (("card", "unblock", "-", "--reason", "found"), first),
+        (("card", "reset-tries", "-"), first),
+        (("auth", "release", held), ""),
+        (("auth", "refund", sold, "2.50"), ""),
+        (("card", "replace", "-", "-"), f"{first}\n{second}\n"),
+    ]
+    for words, typed in acts:
+        done = opened.ask(*words, "--why", "asked for", "--operator", "anna", typed=typed)
+        assert done.keys() == shape(*words[:2]).keys()
+        assert (done["act"], done["result"]) == (" ".join(words[:2]), 0)
+    assert opened.ask("card", "show", second)["balances"]["value"] == 4000
+    for words, typed, result in (
+        (("auth", "reverse", sold), "", 12),  # a refund stands
+        (("card", "limit", "-", "10.00"), second, 57),
+        (("card", "freeze", "-", "--from", "2099-01-01"), second, 57),
+    ):
+        code, out, complaint = opened.run(*words, "--why", "asked for", "--json", typed=typed)
+        done = json.loads(out)
+        assert (code, done.keys(), done["result"]) == (1, shape(*words[:2]).keys(), result)
+        code, _, complaint = opened.run(*words, "--why", "asked for", typed=typed)
+        assert complaint.startswith(f"authsrv: declined, {result}-")
+
+    shown = opened.ask("auth", "show", sold)
+    assert shown.keys() == shape("auth", "show").keys()
+    assert [(each["reversal"], each["amount"]) for each in shown["undone_by"]] == [(False, 250)]
+    assert (shown["ordered"]["who"], "12.50 EUR" in shown["receipt"]) == ("till", True)
+    assert opened.ask("auth", "show", held)["hold"]["ended"] == "released"
+    found = opened.ask("auth", "find", "--module", "9900", "--command", "sale", "--amount", "12.50", "--card", second)
+    assert [each["number"] for each in found["authorizations"]] == [sold]
+    assert found["authorizations"][0].keys() == shape("auth", "find")["authorizations"][0].keys()
+    assert opened.ask("auth", "find", "--to", "2020-01-01")["authorizations"] == []
+    [card] = opened.ask("card", "find", "--authorization", sold, "--status", "active", "--not-blocked")["cards"]
+    assert (card.keys(), card["value"]) == (shape("card", "find")["cards"][0].keys(), 4000)
+    assert opened.ask("card", "find", "--owing")["cards"] == []
+
+    entries = opened.ask("audit", "list", "--by", "anna")["entries"]
+    assert [each["act"] for each in reversed(entries)] == [" ".join(words[:2]) for words, _ in acts]
+    assert entries[0].keys() == shape("audit", "list")["entries"][0].keys()
+    _, text, _ = opened.run("audit", "list", "--most", "1000")
+    assert first not in text
+    for words in ("desk add", "card import", "programme load", "branch add", "keys init"):
+        assert words in text, f"{words} left no entry"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("card", "block", "63711x", "--why", "x"), "digits"),
+        (("auth", "reverse", "311000000018", "--why", "x"), "no authorization number"),
+        (("auth", "refund", "311000000019", "1.234", "--why", "x"), "2 decimals"),
+        (("auth", "refund", "311000000019", "NaN", "--why", "x"), "no amount"),
+        (("auth", "show", "17"), "no authorization number"),
+    ],
+)
+def test_what_an_operator_mistypes(opened: Desk, words: tuple[str, ...], complaint: str) -> None:
+    """One line says what is wrong, and nothing stands in the trail."""
+    assert complaint in opened.refused(*words)
+    acts = {each["act"] for each in opened.ask("audit", "list")["entries"]}
+    assert acts == {"keys init", "branch add", "programme load"}
+
+
+def test_why_is_asked_for(opened: Desk) -> None:
+    """An act without a reason, or with an empty one, is not begun."""
+    assert opened.run("card", "block", "6371120000000000901")[0] == 2
+    assert opened.run("card", "block", "6371120000000000901", "--why", "  ")[0] == 2
 
 
 async def load(issuer: Issuer, amount: int) -> None:

@@ -276,11 +276,11 @@ async def test_a_number_is_issued_once(enrolled: Door) -> None:
     [
         ([], "no card"),
         ([(NUMBER, None), (NUMBER, None)], "twice"),
-        ([(NUMBER, None), ("1234567", None)], "number 2 is not 8 to 20 digits"),
-        ([("1" * 21, None)], "number 1"),
-        ([("١٢٣٤٥٦٧٨", None)], "number 1"),
-        ([(NUMBER, "123")], "access code of card 1"),
-        ([(NUMBER, "1" * 13)], "access code of card 1"),
+        ([(NUMBER, None), ("1234567", None)], "card 2: the number is not 8 to 20 digits"),
+        ([("1" * 21, None)], "card 1"),
+        ([("١٢٣٤٥٦٧٨", None)], "card 1"),
+        ([(NUMBER, "123")], "card 1: the access code is not"),
+        ([(NUMBER, "1" * 13)], "card 1: the access code is not"),
     ],
 )
 async def test_malformed_cards_are_refused_by_their_place(
@@ -297,9 +297,9 @@ async def test_codes_follow_the_programme(enrolled: Door) -> None:
     ring = await enrolled.run(lambda c: load_ring(c, KEK))
     await enrolled.run(lambda c: add_programme(c, replace(GIFT, name="coded", access_code=AccessCode.REQUIRED)))
     await enrolled.run(lambda c: add_programme(c, replace(GIFT, name="bare", access_code=AccessCode.NONE)))
-    with pytest.raises(EnrolmentError, match="card 1 has no access code and the programme coded requires one"):
+    with pytest.raises(EnrolmentError, match="card 1: it has no access code and the programme coded requires one"):
         await enrolled.run(lambda c: issue_cards(c, ring, "coded", [(NUMBER, None)]))
-    with pytest.raises(EnrolmentError, match="card 1 has an access code and the programme bare has none"):
+    with pytest.raises(EnrolmentError, match="card 1: it has an access code and the programme bare has none"):
         await enrolled.run(lambda c: issue_cards(c, ring, "bare", [(NUMBER, "1234")]))
     with pytest.raises(EnrolmentError, match="no programme golden"):
         await enrolled.run(lambda c: issue_cards(c, ring, "golden", [(NUMBER, None)]))
