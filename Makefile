@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 COMPILED := $(CURDIR)/build/compiled
 PACKAGES := authsrv ledger loadtest loyalty protocol receipts terminal
 
-.PHONY: demo test check compiled test-compiled speed lock generate clean
+.PHONY: demo test check anonymity compiled test-compiled speed lock generate clean
 
 demo: $(VENV)/.installed   ## a day at the tills: database, switch, modules, receipts
 	$(BIN)/authsrv demo
@@ -38,6 +38,9 @@ $(COMPILED)/.built: $(VENV)/.installed $(shell find $(PACKAGES) -type f -not -na
 test-compiled: compiled  ## what is compiled, and whole switches of it, tested as its source is
 	PYTHONPATH=$(COMPILED) $(BIN)/python -P -c "from authsrv import fold; assert fold.__file__.endswith('.so'), fold.__file__"
 	PYTHONPATH=$(COMPILED) $(BIN)/pytest -q -m "not system" --numprocesses 3 --dist loadfile tests/authsrv tests/loyalty tests/protocol tests/receipts tests/terminal tests/whole/test_state_machine.py
+
+anonymity: $(VENV)/.installed  ## 100,000 requests, and then all that is left is searched for every number, code and amount
+	AUTHSRV_REQUESTS=100000 $(BIN)/pytest -q tests/whole/test_anonymity.py
 
 speed: compiled  ## a short comparison with a stored procedure; a broken hot path fails, noise does not
 	PYTHONPATH=$(COMPILED) $(BIN)/authsrv-loadtest compare --turn-s 4 --rounds 1 --bar 0.3 --json
