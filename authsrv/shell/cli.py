@@ -25,7 +25,7 @@ import typer
 
 from authsrv.card_number import NumberSpaceError
 from authsrv.keys import CARD_BYTES, KeyFault
-from authsrv.shell import commands, records
+from authsrv.shell import backups, commands, records
 from authsrv.shell.card_import import import_cards
 from authsrv.shell.desk import Act, Operator, carry_out
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits
@@ -265,6 +265,83 @@ def db_status(settings: Settings) -> Report:
        "modules": 2, "keys": 7, "programmes": 1}
     """
     return trio.run(commands.database_status, settings)
+
+
+@command(database_commands, "backup")
+def db_backup(
+    settings: Settings, copy: Annotated[Path, typer.Argument(help="a new data folder, for the copy")]
+) -> Report:
+    """Copy the embedded database into a data folder of its own, while it serves.
+
+    The key-encryption key is not in the copy: keep that elsewhere. With --database, use the server's own tools; see
+    deploy/BACKUP.md.
+
+    Example:
+      authsrv db backup /backup/monday --data-dir /var/lib/authsrv
+
+    JSON:
+      {"copy": "/backup/monday"}
+    """
+    return trio.run(backups.back_up, settings, copy)
+
+
+@command(database_commands, "archive")
+def db_archive(
+    settings: Settings, archive: Annotated[Path, typer.Argument(help="a folder, on another disk")]
+) -> Report:
+    """Keep the embedded server's log of every change in a folder, from its next start on.
+
+    With a copy and the log since, the database can be brought to any moment, the last one too.
+
+    Example:
+      authsrv db archive /archive/authsrv --data-dir /var/lib/authsrv
+
+    JSON:
+      {"archive": "/archive/authsrv"}
+    """
+    return trio.run(backups.archive, settings, archive)
+
+
+@command(database_commands, "recover")
+def db_recover(
+    settings: Settings,
+    archive: Annotated[Path, typer.Option("--archive", help="the folder of `authsrv db archive`")],
+    until: Annotated[
+        dt.datetime | None,
+        typer.Option(
+            "--until", formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"], help="a moment, UTC; else all there is"
+        ),
+    ] = None,
+) -> Report:
+    """Have the next start of a copy replay the log that was kept since; --data-dir is the copy.
+
+    Example:
+      authsrv db recover --archive /archive/authsrv --until 2026-01-31T09:30:00 --data-dir /backup/monday
+
+    JSON:
+      {"copy": "/backup/monday", "until": "2026-01-31T09:30:00+00:00"}
+    """
+    return backups.recover(settings, archive, until)
+
+
+@command(database_commands, "recovered")
+def db_recovered(
+    settings: Settings,
+    skip: Annotated[
+        int, typer.Option("--skip", min=1, max=50_000_000, help="how many numbers to leave out")
+    ] = 1_000_000,
+) -> Report:
+    """Say that the database was brought back without its last moments, before it serves again.
+
+    Authorization numbers that were given out in those moments stand on receipts; none of them is given out again.
+
+    Example:
+      authsrv db recovered --data-dir /var/lib/authsrv
+
+    JSON:
+      {"skipped": 1000000, "months": 3}
+    """
+    return trio.run(backups.recovered, settings, skip)
 
 
 # Keys, programmes, branches

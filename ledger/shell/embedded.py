@@ -103,7 +103,10 @@ log_min_error_statement = panic
 log_error_verbosity = terse
 log_checkpoints = off
 """
-HBA = "local all all scram-sha-256\n"
+HBA = f"""\
+local all         all     scram-sha-256
+local replication {ADMIN} scram-sha-256
+"""  # all is every database, and replication, which a copy is made by, is none
 
 
 class EmbeddedError(Exception):
@@ -268,6 +271,18 @@ def _dsn(layout: Layout, user: str, password: str, database: str) -> str:
 
 
 # The account, and what it can reach
+
+
+def account_and_programs() -> tuple[Account | None, Path]:
+    """Whom the server runs as, and the folder of PostgreSQL's programs, which that account can reach."""
+    account = _account()
+    return account, _binaries(account)
+
+
+def make_folder(folder: Path, account: Account | None, mode: int | None = None) -> None:
+    """Make a folder that the account can enter; raises `EmbeddedError` where it cannot reach it."""
+    _make_folders(folder, mode if mode is not None else 0o700 if account is None else 0o711)
+    _check_reach(folder.parent, account)
 
 
 def _account() -> Account | None:

@@ -82,5 +82,22 @@ begin
         values (p_who, p_why, p_act, p_detail, p_digest, p_module, begin_act.date, begin_act.sequence);
 end $$;
 
+-- After the database was brought back from a copy that lacks its last moments: authorization numbers go on so far ahead that none
+-- which a receipt already has is given out again. Returns how many months have such numbers.
+create function skip_numbers(p_many bigint) returns integer
+    language plpgsql volatile set search_path = @schema@, pg_temp as $$
+declare
+    numbers name;
+    months  integer := 0;
+begin
+    for numbers in select relname from pg_class
+                    where relnamespace = '@schema@'::regnamespace and relkind = 'S' and relname ~ '^numbers_[0-9]{6}$'
+    loop
+        execute format('select setval(%L, least(last_value + $1, 99999998)) from %I', '@schema@.' || numbers, numbers) using p_many;
+        months := months + 1;
+    end loop;
+    return months;
+end $$;
+
 revoke all on audit_trail from public;
-revoke all on function add_desk, operators_desk, begin_act from public;
+revoke all on function add_desk, operators_desk, begin_act, skip_numbers from public;

@@ -52,6 +52,12 @@ class Books:
         self.run(self.connection.close())
         self.runner.close()
 
+    def abandon(self) -> None:
+        """Leave a server that may be away."""
+        self.connection.terminate()
+        self.run(asyncio.sleep(0))  # in which the loop closes the socket
+        self.runner.close()
+
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run this now."""
         return self.runner.run(work)

@@ -152,7 +152,7 @@ def own_server(database_folder: Path) -> Iterator[Shopfront]:
         front.hang_up()
         for process in front.processes:
             process.kill()
-        front.books.connection.terminate()  # the server may be away
+        front.books.abandon()
         attachment.detach()
 
 

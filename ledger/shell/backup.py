@@ -1,0 +1,155 @@
+"""Copies of the embedded database: taken while it serves, and brought to any moment since.
+
+A copy is a data folder like the one that it was made from, with everything in it but the key-encryption key: whoever
+holds the copy alone can open nothing, and whoever lost the key cannot either. What must hold:
+
+  * A copy is whole before it has its name: it is made beside, checked against its manifest, and renamed.
+  * A copy holds all that was committed when it was begun, and what its log holds up to its end.
+  * With an archive of the log a copy is brought to any later moment, the last one too. The archive never overwrites a
+    file, and a file is in it whole or not at all.
+
+The programs are PostgreSQL's own. All of this blocks, as `embedded` does.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ledger.shell import embedded
+from ledger.shell.embedded import EmbeddedError, Layout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KEPT = ("database.json", "postgres.password")
+"""What belongs to a data folder besides the cluster; not the key, which is kept apart."""
+
+
+def back_up(data_dir: Path, copy: Path) -> None:
+    """Copy the database of `data_dir`, whose server runs, into the new data folder `copy`.
+
+    Raises `EmbeddedError` where there is something at `copy`, or the copy cannot be made or does not verify.
+    """
+    source, target = Layout(data_dir.resolve()), Layout(copy.resolve())
+    if target.root.exists():
+        raise EmbeddedError(f"there is something at {target.root} already; give a new folder")
+    account, binaries = embedded.account_and_programs()
+    unfinished = Layout(target.root.with_name(target.root.name + ".unfinished"))
+    shutil.rmtree(unfinished.root, ignore_errors=True)
+    embedded.make_folder(unfinished.root, account)
+    try:
+        _run(
+            [
+                *(binaries / "pg_basebackup", f"--host={source.cluster}", f"--username={embedded.ADMIN}"),
+                *(f"--pgdata={unfinished.cluster}", "--wal-method=stream", "--checkpoint=fast", "--no-password"),
+                "--manifest-checksums=SHA256",
+            ],
+            "copy the database",
+            password=source.password.read_text().strip(),
+        )
+        _verify(unfinished.cluster)
+        for name in KEPT:
+            _copy_secret(source.root / name, unfinished.root / name)
+        if account is not None:
+            for each in (unfinished.cluster, *unfinished.cluster.rglob("*")):
+                os.chown(each, account.uid, account.gid, follow_symlinks=False)
+        unfinished.root.rename(target.root)
+    except BaseException:
+        shutil.rmtree(unfinished.root, ignore_errors=True)
+        raise
+
+
+def archive_setting(archive: Path) -> tuple[str, str]:
+    """The `archive_mode` and `archive_command` that keep each finished file of the log in `archive`.
+
+    The file is copied under another name, brought to the disk, and linked to its own, which fails where there is one.
+    """
+    kept = f"{_quoted(archive.resolve())}/%f"
+    part = f"{kept}.part.$$"
+    return "on", f"cp %p {part} && sync {part} && {{ ln {part} {kept} || cmp -s {part} {kept}; }} && rm {part}"
+
+
+def make_archive(archive: Path) -> None:
+    """Make the folder that the server writes its log into, for its account alone."""
+    account, _ = embedded.account_and_programs()
+    if not archive.exists():
+        embedded.make_folder(archive, account, mode=0o700)
+        if account is not None:
+            os.chown(archive, account.uid, account.gid)
+
+
+def prepare_recovery(copy: Path, archive: Path, until: dt.datetime | None) -> None:
+    """Have the next start of the server of `copy` replay what `archive` holds, up to a moment or to its end.
+
+    Raises `EmbeddedError` where the copy has been started before, or the archive is not there.
+    """
+    layout = Layout(copy.resolve())
+    if not (layout.cluster / "backup_label").exists():
+        raise EmbeddedError(f"{layout.root} is no copy that `authsrv db backup` has made, or it was started already")
+    if not archive.is_dir():
+        raise EmbeddedError(f"there is no archive {archive}")
+    account, _ = embedded.account_and_programs()
+    settings = [
+        ("archive_mode", "off"),  # a recovered copy begins another history, which goes elsewhere
+        ("restore_command", f"cp {_quoted(archive.resolve())}/%f %p"),
+        ("recovery_target_action", "promote"),
+        *([("recovery_target_time", until.isoformat(sep=" "))] if until is not None else []),
+    ]
+    with (layout.cluster / "postgresql.auto.conf").open("a", encoding="utf-8") as out:
+        out.writelines(f"{name} = '{_doubled(value)}'\n" for name, value in settings)
+        out.flush()
+        os.fsync(out.fileno())
+    signal_file = layout.cluster / "recovery.signal"
+    signal_file.touch(mode=0o600)
+    if account is not None:
+        os.chown(signal_file, account.uid, account.gid)
+
+
+def _run(command: Sequence[str | Path], what: str, password: str = "") -> None:
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", **({"PGPASSWORD": password} if password else {})}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)  # noqa: S603 - PostgreSQL's own programs
+    if done.returncode != 0:
+        raise EmbeddedError(f"cannot {what}: {' / '.join(done.stderr.strip().splitlines()[-3:])}")
+
+
+def _verify(cluster: Path) -> None:
+    """Read the copy back: each file that its manifest names is there, as long as it was and with its SHA-256.
+
+    As `pg_verifybackup` does, which in the wheel ends in a memory fault.
+    """
+    manifest = json.loads((cluster / "backup_manifest").read_bytes())
+    for entry in manifest["Files"]:
+        path = entry["Path"] if "Path" in entry else bytes.fromhex(entry["Encoded-Path"]).decode()
+        try:
+            with (cluster / path).open("rb") as file:
+                same = hashlib.file_digest(file, "sha256").hexdigest() == entry["Checksum"]
+        except OSError as error:
+            raise EmbeddedError(f"cannot verify the copy: {path}: {error.strerror}") from error
+        if not same:
+            raise EmbeddedError(f"cannot verify the copy: {path} is not what it was when it was copied")
+
+
+def _copy_secret(source: Path, target: Path) -> None:
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        out.write(source.read_bytes())
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _quoted(path: Path) -> str:
+    """A path as the shell reads it; one with a sign that the server or the shell could take for its own is refused."""
+    text = str(path)
+    if any(sign in text for sign in "'\\%\"\n"):
+        raise EmbeddedError(f"{path} has a quote, a backslash or a percent sign; give a plainer path")
+    return f'"{text}"'
+
+
+def _doubled(value: str) -> str:
+    return value.replace("'", "''")
