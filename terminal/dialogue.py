@@ -9,12 +9,14 @@ what became of it. Three rules stand above the table of phases:
     sent until it is recorded, before or after its original has arrived.
   * What cannot be reversed is itself sent until it is recorded. What leaves no record at all is forgotten.
 
+A module that was cut off goes on where it stood: `Dialogue.resumed` is a request of which a copy may have left.
+
 The access code is not part of a dialogue: it is sealed into a copy while the caller still waits, and kept nowhere.
 """
 
 import datetime as dt
 from enum import Enum
-from typing import Final
+from typing import Final, Self
 
 from protocol.messages import OriginalName, Request, RequestName
 from protocol.numbers import Command, Flag, GivenReason, Result
@@ -110,10 +112,22 @@ class Dialogue:
     def __repr__(self) -> str:
         return f"<Dialogue {self._request!r} {self.phase.name.lower()}>"
 
+    @classmethod
+    def resumed(cls, request: Request) -> Self:
+        """What was asked before the module was cut off: a copy may have left, and each from now on is a repeat."""
+        dialogue = cls(request)
+        dialogue.happened(Happening.SENT)
+        return dialogue
+
     @property
     def open(self) -> bool:
         """Whether a copy was sent and nothing recorded is known yet."""
         return self.phase not in (Phase.UNSENT, Phase.CLOSED)
+
+    @property
+    def forgettable(self) -> bool:
+        """Whether nothing is lost when the module forgets it at once: no record is left, or its answer is known."""
+        return self._fate is Fate.FORGET
 
     @property
     def request(self) -> Request:

@@ -14,6 +14,8 @@ class Settings:
         leave_s: how long a module that is left tries to settle what is open.
         keep_open: keep the session with an echo when idle; else let it end, and sign on when a call needs it.
         open_max: how many requests without a recorded answer the module remembers.
+        resume_s: how long after it was asked a request whose module was cut off may still be carried out; what is older
+            and moves value is reversed.
 
     """
 
@@ -23,3 +25,4 @@ class Settings:
     leave_s: float = 10.0
     keep_open: bool = True
     open_max: int = 64
+    resume_s: float = 300.0

@@ -7,15 +7,23 @@ One task settles what was left open, another keeps the module signed on (`termin
     async with connect("127.0.0.1", 7411, identity) as module:
         answer = await module.sale(card, 1250, access_code="1234")
         if answer.approved: print(answer.text)
+
+With a `PendingFile` what it asks survives a power cut; who prints a receipt then says so:
+
+    async with connect("127.0.0.1", 7411, identity, sequence=Sequence(path), pending=PendingFile(other)) as module:
+        for answer in (*await module.resume(), await module.sale(card, 1250)):
+            print(answer.text)
+            await module.printed(answer)
 """
 
 import datetime as dt
+import math
 import random as randomness
 import secrets
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any, Final, TypedDict, Unpack
 
@@ -28,7 +36,9 @@ from protocol.numbers import Command, Flag, GivenReason
 from protocol.signon import ModuleIdentity
 from terminal.answer import Answer, NoAnswerError, OpenNamesError, TooManyOpenError, UnsettledError
 from terminal.dialogue import BACK_OFF_MAX_S, FATES, Dialogue, Fate, Happening, Phase
+from terminal.pending import Pending, Stage, left_s
 from terminal.settings import Settings
+from terminal.shell.pending_file import PendingFile
 from terminal.shell.sequence import Names, Sequence, SequenceError
 from terminal.shell.sign_on import SignOn
 from terminal.shell.trunk import Dial, Line, Reply, Trunk, dialling, open_trunk
@@ -61,6 +71,7 @@ class _Pursuit:
         self.dialogue = dialogue
         self.reply = Reply()
         self.not_before = 0.0
+        self.until = math.inf  # when nobody waits any more for what was resumed
         self.answer: Answer | None = None
         self.closed = trio.Event()
 
@@ -77,6 +88,7 @@ class Module:
         clock: Callable[[], dt.datetime],
         random: Callable[[int], bytes],
         jitter: Callable[[], float],
+        pending: PendingFile | None = None,
     ):
         self.identity = identity
         self.settings = settings
@@ -89,6 +101,9 @@ class Module:
         self._calls = 0
         self._open: deque[_Pursuit] = deque()
         self._added = trio.Event()
+        self._pending = pending
+        for entry in pending.entries if pending else ():
+            self._take_up(entry, clock())
 
     def __repr__(self) -> str:
         return f"<Module {self.identity.module}>"
@@ -303,6 +318,24 @@ class Module:
         while self._open:
             await self._open[-1].closed.wait()
 
+    async def resume(self, *, deadline_s: float | None = None) -> tuple[Answer, ...]:
+        """Settle what is open, from before a power cut too, and give each answer whose receipt was not printed yet.
+
+        A program with a `PendingFile` calls it at its start and prints the receipts, oldest first, each with `printed`
+        behind it; later, when no call of its own is under way, for those that came in the background. What has no
+        answer within `deadline_s` stays in `open_names`, goes on by itself and is given another time.
+        """
+        deadline = trio.current_time() + self._deadline_s(deadline_s)
+        with trio.move_on_at(deadline):
+            await self.settle()
+        answers = [entry.answer() for entry in (self._pending.entries if self._pending else ())]
+        return tuple([await self._whole(answer, deadline) for answer in answers if answer is not None])
+
+    async def printed(self, answer: Answer) -> None:
+        """The receipt of an answer is on paper, or wherever it goes: a power cut from now on needs it no more."""
+        if self._pending is not None:
+            await self._pending.forget(answer.name)
+
     @property
     def open_names(self) -> tuple[RequestName, ...]:
         """The names of requests that were left without a recorded answer, oldest first."""
@@ -329,7 +362,7 @@ class Module:
                     await self._send_copy(pursuit, access_code, new_code)
         finally:
             self._calls -= 1
-            self._leave_open(pursuit)
+            await self._leave_open(pursuit)
         if pursuit.answer is not None:
             return await self._whole(pursuit.answer, deadline)
         if dialogue.reverses:
@@ -359,6 +392,10 @@ class Module:
         """Send one copy as soon as there is a session, and deal with what becomes of it."""
         dialogue = pursuit.dialogue
         line = await self._signed_on.line()
+        if dialogue.phase is Phase.ASKING and trio.current_time() >= pursuit.until:
+            await self._gone(dialogue)
+        if self._pending is not None and not dialogue.forgettable:
+            await self._pending.asked(dialogue.request)
         if dialogue.unnamed:
             dialogue.name_reversal(*await self._take_name())
         async with line.slots:
@@ -384,6 +421,8 @@ class Module:
             pursuit.answer = answer
             if FATES[answer.request.command] is not Fate.FORGET:
                 self._tally.add(answer)
+            if self._pending is not None:
+                await self._pending.answered(dialogue.request, answer.request, answer.recorded)
 
     def _sealed(self, request: Request, access_code: str | None, new_code: str | None, line: Line) -> Request:
         if access_code is not None:
@@ -414,15 +453,39 @@ class Module:
 
     # ------------------------------------------------------------------------------------------- what callers left open
 
-    def _leave_open(self, pursuit: _Pursuit) -> None:
-        pursuit.dialogue.happened(Happening.GONE)
-        if not pursuit.dialogue.open:
+    async def _leave_open(self, pursuit: _Pursuit) -> None:
+        dialogue = pursuit.dialogue
+        await self._gone(dialogue)
+        if not dialogue.open:
+            if self._pending is not None and pursuit.answer is None:
+                await self._pending.forget(dialogue.request.name)
             return
-        if pursuit.dialogue.reverses:
+        if dialogue.reverses:
             pursuit.reply = Reply()
         pursuit.not_before = trio.current_time()
         self._open.append(pursuit)
         self._added.set()
+
+    async def _gone(self, dialogue: Dialogue) -> None:
+        """Nobody waits for its answer any more; that is on the disk before a reversal can leave."""
+        dialogue.happened(Happening.GONE)
+        if self._pending is not None and dialogue.open:
+            await self._pending.left(dialogue.request)
+
+    def _take_up(self, entry: Pending, now: dt.datetime) -> None:
+        """Go on with what was pending when the module was cut off."""
+        for name in entry.names:
+            self._names.learn(name.sequence + 1)  # its reversal may have had the next one
+            self._tally.take(name)
+        answer = entry.answer()
+        if answer is not None:
+            self._tally.add(answer)
+            return
+        pursuit = _Pursuit(Dialogue.resumed(entry.request))
+        pursuit.until = trio.current_time() + left_s(entry.request, now, self.settings.resume_s)
+        if entry.stage is Stage.LEFT:
+            pursuit.dialogue.happened(Happening.GONE)
+        self._open.append(pursuit)
 
     async def _settle_open(self) -> None:
         """Send what callers left open, oldest first, until each is recorded; one that must rest lets others pass."""
@@ -481,6 +544,7 @@ class Link:
         clock: Callable[[], dt.datetime] = local_time,
         random: Callable[[int], bytes] = secrets.token_bytes,
         jitter: Callable[[], float] = JITTER,
+        pending: PendingFile | None = None,
     ) -> AsyncIterator[Module]:
         """A module on this connection.
 
@@ -494,9 +558,20 @@ class Link:
             clock: the module's local date and time.
             random: gives that many random bytes, for access-code blocks.
             jitter: a random number from 0 to 1, for back-offs.
+            pending: where what it asks survives it, see `Module.resume`; give a sequence with a file too.
 
         """
-        module = Module(self._trunk, identity, settings or Settings(), sequence or Sequence(), clock, random, jitter)
+        with _opened(pending, identity):
+            module = Module(
+                self._trunk, identity, settings or Settings(), sequence or Sequence(), clock, random, jitter, pending
+            )
+            async with self._running(module):
+                yield module
+        if names := module.open_names:
+            raise UnsettledError(names)
+
+    @asynccontextmanager
+    async def _running(self, module: Module) -> AsyncIterator[None]:
         scope, ended = trio.CancelScope(), trio.Event()
 
         async def run() -> None:
@@ -508,7 +583,7 @@ class Link:
 
         self._trunk.nursery.start_soon(run)
         try:
-            yield module
+            yield
         finally:
             try:
                 with trio.move_on_after(module.settings.leave_s):
@@ -518,8 +593,18 @@ class Link:
                 scope.cancel()
                 with trio.CancelScope(shield=True):
                     await ended.wait()
-        if names := module.open_names:
-            raise UnsettledError(names)
+
+
+@contextmanager
+def _opened(pending: PendingFile | None, identity: ModuleIdentity) -> Iterator[None]:
+    if pending is None:
+        yield
+        return
+    pending.open(identity)
+    try:
+        yield
+    finally:
+        pending.close()
 
 
 @asynccontextmanager
@@ -546,10 +631,11 @@ async def connect(
     settings: Settings | None = None,
     sequence: Sequence | None = None,
     clock: Callable[[], dt.datetime] = local_time,
+    pending: PendingFile | None = None,
 ) -> AsyncIterator[Module]:
     """One module on a connection of its own; see `open_link` and `Link.module` for its arguments."""
     async with (
         open_link(host, port, tls=tls) as link,
-        link.module(identity, settings=settings, sequence=sequence, clock=clock) as module,
+        link.module(identity, settings=settings, sequence=sequence, clock=clock, pending=pending) as module,
     ):
         yield module

@@ -7,7 +7,6 @@ gap harms nobody.
 """
 
 import datetime as dt
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ import trio
 
 from protocol.messages import RequestName
 from protocol.numbers import SEQUENCE_END
+from terminal.shell.durable import write_durably
 
 AHEAD: Final = 64
 PASSING: Final = 1
@@ -53,7 +53,7 @@ class Sequence:
             number = self._last + 1
             if self._path is not None and number > self._reserved:
                 reserved = min(number + AHEAD, SEQUENCE_END - 1)
-                await trio.to_thread.run_sync(_write, self._path, reserved)
+                await trio.to_thread.run_sync(write_durably, self._path, b"%d\n" % reserved)
                 self._reserved = reserved
             self._last = number
             return number
@@ -87,17 +87,3 @@ class Names:
     def _now(self, number: int) -> tuple[RequestName, dt.time]:
         now = self._clock()
         return RequestName(self._module, now.date(), number), now.time().replace(microsecond=0)
-
-
-def _write(path: Path, number: int) -> None:
-    beside = path.with_name(path.name + ".new")
-    with beside.open("w", encoding="ascii") as file:
-        file.write(f"{number}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
