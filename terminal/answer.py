@@ -63,6 +63,16 @@ class Answer:
         """The receipt as the printer puts it on paper."""
         return tuple(self.text.splitlines())
 
+    @property
+    def code_page(self) -> int:
+        """The wire's number of the code page that the receipt was laid out for."""
+        return Response.decode(self.recorded).code_page
+
+    @property
+    def columns(self) -> int:
+        """How wide the receipt's paper is, in signs; 0 where the switch did not say."""
+        return Response.decode(self.recorded).columns
+
     def merchant_copy(self, language: str = "en") -> tuple[str, ...]:
         """The receipt once more, as the shop keeps it: with a mark and a line for the signature.
 

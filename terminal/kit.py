@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Self, TypeVar
 
 from protocol.signon import ModuleIdentity
+from receipts.catalogue import SOURCE_LANGUAGE
 
 PLACE_DIGITS_MAX: Final = 7  # longer than this is a card number
 T = TypeVar("T")
@@ -36,6 +37,7 @@ class Kit:
     exponent: int
     modules: tuple[ModuleIdentity, ...]
     cards: tuple[KitCard, ...]
+    languages: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -49,6 +51,7 @@ class Kit:
                 int(raw["exponent"]),
                 tuple(ModuleIdentity.from_json(each) for each in raw["modules"]),
                 tuple(KitCard(str(each["number"]), each["access_code"]) for each in raw["cards"]),
+                tuple(str(each.get("language", SOURCE_LANGUAGE)) for each in raw["modules"]),
             )
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise KitError(f"this is no kit file: {type(error).__name__} while reading it") from None
@@ -56,6 +59,10 @@ class Kit:
     def till(self, place: int) -> ModuleIdentity:
         """The module at a place, counted from 1; raises KitError."""
         return _at(self.modules, place, "modules")
+
+    def language(self, place: int) -> str:
+        """The language of that module's receipts; raises KitError."""
+        return _at(self.languages or (SOURCE_LANGUAGE,) * len(self.modules), place, "modules")
 
     def card(self, place_or_number: str) -> KitCard:
         """A card by its place, counted from 1, or by its number, which the kit need not know; raises KitError."""

@@ -220,7 +220,7 @@ async def enroll_module(
         async def work(connection: Connection) -> ModuleIdentity:
             identity = await enrolment.enroll_module(connection, kek, module, traits=traits, random=random)
             if out is not None:
-                out.begin(settings.listen, *await _currency(connection), [(identity, branch)])
+                out.begin(settings.listen, *await _currency(connection), [(identity, branch)], traits.language)
                 out.end()
             return identity
 

@@ -14,6 +14,7 @@ from typing import Any
 from authsrv.shell.secret_file import SecretFile, new_secret_file
 from authsrv.shell.settings import Address
 from protocol.signon import ModuleIdentity
+from receipts.catalogue import SOURCE_LANGUAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +37,20 @@ class Kit:
         self._between = "\n"
 
     def begin(
-        self, address: Address, currency: int, exponent: int, modules: Sequence[tuple[ModuleIdentity, int]] = ()
+        self,
+        address: Address,
+        currency: int,
+        exponent: int,
+        modules: Sequence[tuple[ModuleIdentity, int]] = (),
+        language: str = SOURCE_LANGUAGE,
     ) -> None:
-        """Write where the switch listens, the currency, and the modules with the numbers of their branches."""
+        """Write where the switch listens, the currency, and the modules with their branches' numbers and language."""
         head: dict[str, Any] = {
             "host": address.host,
             "port": address.port,
             "currency": currency,
             "exponent": exponent,
-            "modules": [identity.to_json() | {"branch": branch} for identity, branch in modules],
+            "modules": [identity.to_json() | {"branch": branch, "language": language} for identity, branch in modules],
         }
         self._out.write(json.dumps(head)[:-1] + ', "cards": [')
 

@@ -19,15 +19,22 @@ import trio
 import typer
 
 from protocol.numbers import GivenReason
+from receipts.catalogue import catalogue
 from terminal.answer import Answer, NoAnswerError, UnsettledError
 from terminal.day import DayError, read_day
 from terminal.kit import Kit, KitCard, KitError
 from terminal.money import minor_units, written
+from terminal.operations import Ground
+from terminal.pending import PendingError
 from terminal.settings import Settings
 from terminal.shell.client import Module, connect
+from terminal.shell.console import console
+from terminal.shell.pending_file import PendingFile
 from terminal.shell.play import check, say_aloud
 from terminal.shell.play import play as play_day
+from terminal.shell.printer import Printer
 from terminal.shell.sequence import Sequence, SequenceError
+from terminal.shell.till import Manner, Till
 from terminal.shell.trunk import dialling
 
 T = TypeVar("T")
@@ -41,7 +48,8 @@ AUTHORIZATION_DIGITS: Final = 12
 app = typer.Typer(
     name="authsrv-terminal",
     help="A payment module as a program: asks the switch and prints the receipt.\n\n"
-    "Example: authsrv-terminal --kit kit.json sale 12.50 --card 1",
+    "Example: authsrv-terminal --kit till.json balance --card 6371120000000000017\n\n"
+    "A kit of the demo has cards too: there a card may be named by its place, as in --card 1.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -61,6 +69,14 @@ class Setup:
     tls_ca: Path | None
     tls_certificate: Path | None
     tls_key: Path | None
+    pending: Path | None = None
+    printer: Printer | None = None
+    language: str | None = None
+    merchant: bool = False
+
+    def words(self, kit: Kit) -> str:
+        """The language that was asked for, or else the module's; raises ValueError."""
+        return catalogue(self.language or kit.language(self.till)).locale.language
 
     def read_kit(self, kit: Path | None = None) -> Kit:
         """The kit file that was named here or there."""
@@ -108,9 +124,24 @@ def setup(
     tls_ca: Annotated[Path | None, typer.Option(help="speak TLS, checked by these authorities")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="the certificate to show")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="its key")] = None,
+    pending: Annotated[
+        Path | None, typer.Option(help="a file that keeps what is asked over a power cut; give --sequence too")
+    ] = None,
+    printer: Annotated[str | None, typer.Option(help="ESC/POS printer: a file, a device or tcp://HOST:9100")] = None,
+    printer_page: Annotated[
+        int | None, typer.Option(min=0, max=255, help="its number of the module's code page, if not Epson's")
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="of the screens and the shop's copy; the module's own")] = None,
+    merchant: Annotated[bool, typer.Option("--merchant", help="print the shop's copy of an approval too")] = False,
 ) -> None:
     """Say which module to be."""
-    context.obj = Setup(kit, till, wait_s, sequence, tls, tls_ca, tls_certificate, tls_key)
+    try:
+        to = None if printer is None else Printer.named(printer, printer_page)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    context.obj = Setup(
+        kit, till, wait_s, sequence, tls, tls_ca, tls_certificate, tls_key, pending, to, language, merchant
+    )
 
 
 @app.command()
@@ -474,6 +505,57 @@ def play(
     raise typer.Exit(0 if _guarded(run) else DECLINED)
 
 
+@app.command()
+def till(
+    context: Context,
+    cashier: Cashier = 0,
+    big: Annotated[str, typer.Option("--big", help="from this amount on the till asks once more")] = "100.00",
+    partial: Annotated[bool, typer.Option(help="take what is there where that is less than the amount")] = True,
+    card_prefix: Annotated[str, typer.Option(help="what the scanner sends before a card's number")] = "",
+    card_suffix: Annotated[str, typer.Option(help="what it sends behind one, before the Enter")] = "",
+    plain: Annotated[bool, typer.Option("--plain", help="no keys and colours: line by line")] = False,
+) -> None:
+    """Be a till on this screen: choose, read the card, see the receipt; nothing is lost in a power cut.
+
+    What it must not forget it keeps beside the kit file, unless --pending and --sequence name other files.
+
+    Example: authsrv-terminal --kit till.json till --cashier 7
+    """
+    of: Setup = context.obj
+
+    async def run() -> None:
+        kit = of.read_kit()
+        identity = kit.till(of.till)
+        beside = (of.kit or Path()).with_name(f"till-{identity.module}")
+        ground = Ground(
+            exponent=kit.exponent,
+            big_minor=_minor(big, kit),
+            cashier=cashier,
+            partial=partial,
+            prefix=card_prefix,
+            suffix=card_suffix,
+        )
+        manner = Manner(
+            ground=ground,
+            currency=kit.currency,
+            words=catalogue(of.words(kit)),
+            merchant=of.merchant,
+            printer=of.printer,
+        )
+        async with connect(
+            kit.host,
+            kit.port,
+            identity,
+            tls=of.tls_context(),
+            settings=Settings(deadline_s=of.wait_s),
+            sequence=Sequence(of.sequence or beside.with_suffix(".sequence")),
+            pending=PendingFile(of.pending or beside.with_suffix(".pending")),
+        ) as module:
+            await Till(module, manner, console(plain=plain)).run()
+
+    _guarded(run)
+
+
 def main() -> None:
     """Run the program."""
     app()
@@ -482,23 +564,55 @@ def main() -> None:
 def _run(context: Context, as_json: bool, ask: Callable[[Module, Kit], Awaitable[Answer]]) -> None:
     of: Setup = context.obj
 
-    async def run() -> tuple[Answer, int]:
+    async def run() -> Answer:
         kit = of.read_kit()
         settings = Settings(deadline_s=of.wait_s)
-        sequence = Sequence(of.sequence)
+        language = of.words(kit)
         async with connect(
-            kit.host, kit.port, kit.till(of.till), tls=of.tls_context(), settings=settings, sequence=sequence
+            kit.host,
+            kit.port,
+            kit.till(of.till),
+            tls=of.tls_context(),
+            settings=settings,
+            sequence=Sequence(of.sequence),
+            pending=PendingFile(of.pending) if of.pending else None,
         ) as module:
-            return await ask(module, kit), kit.exponent
+            for left in await module.resume():
+                await _deliver(left, of, language, module)
+            if module.open_names:
+                raise NoAnswerError(module.open_names[0], sent=True)
+            try:
+                answer = await ask(module, kit)
+            except NoAnswerError as error:
+                if error.reversal is not None:
+                    await _deliver(error.reversal, of, language, module)
+                raise
+            shape = json.dumps(_shape(answer, kit.exponent)) if as_json else None
+            await _deliver(answer, of, language, module, shape)
+            return answer
 
-    answer, exponent = _guarded(run)
-    if as_json:
-        say_aloud(json.dumps(_shape(answer, exponent)))
-    elif answer.text:
-        say_aloud(answer.text.rstrip("\n"))
+    raise typer.Exit(0 if _guarded(run).approved else DECLINED)
+
+
+async def _deliver(answer: Answer, of: Setup, language: str, module: Module, shape: str | None = None) -> None:
+    """Show the receipt, or the shape that stands for it; print it, and let the module forget it."""
+    slips = [answer.lines] if answer.lines else []
+    if of.merchant and answer.approved and slips:
+        slips.append(answer.merchant_copy(language))
+    if shape is not None:
+        say_aloud(shape)
+    elif slips:
+        say_aloud("\n\n".join("\n".join(slip) for slip in slips))
     else:
         say_aloud(f"{answer.result:02} from the switch; last sequence {answer.last_sequence}")
-    raise typer.Exit(0 if answer.approved else DECLINED)
+    try:
+        if of.printer is not None:
+            for slip in slips:
+                await of.printer.put(slip, answer.code_page)
+    except OSError as error:
+        typer.echo(f"authsrv-terminal: {error}; --pending FILE keeps the receipt for the next time", err=True)
+        return
+    await module.printed(answer)
 
 
 def _guarded(run: Callable[[], Awaitable[T]]) -> T:
@@ -516,12 +630,10 @@ def _guarded(run: Callable[[], Awaitable[T]]) -> T:
 
     try:
         return trio.run(alone)
-    except (KitError, DayError, SequenceError, ValueError, ssl.SSLError) as error:
+    except (KitError, DayError, SequenceError, PendingError, ValueError, OSError) as error:
         typer.echo(f"authsrv-terminal: {error}", err=True)
         raise typer.Exit(MISTAKE) from None
     except (NoAnswerError, UnsettledError) as error:
-        if isinstance(error, NoAnswerError) and error.reversal is not None:
-            say_aloud(error.reversal.text.rstrip("\n"))
         typer.echo(f"authsrv-terminal: {error}", err=True)
         raise typer.Exit(NO_ANSWER) from None
 

@@ -21,7 +21,7 @@ def test_it_holds_what_tills_and_modules_must_know(tmp_path: Path) -> None:
     """One JSON object, whether the cards came at once or one after the other; 0600."""
     path = tmp_path / "kit.json"
     with new_kit(path) as kit:
-        kit.begin(Address("127.0.0.1", 7411), 978, 2, [(TILL, 3)])
+        kit.begin(Address("127.0.0.1", 7411), 978, 2, [(TILL, 3)], "lv")
         kit.cards([KitCard("6371120000000000017", "1234", "gift")])
         kit.cards([KitCard("6371120000000000025", None, "gift")])
         kit.end()
@@ -35,6 +35,7 @@ def test_it_holds_what_tills_and_modules_must_know(tmp_path: Path) -> None:
             {
                 "module": 1001,
                 "branch": 3,
+                "language": "lv",
                 "generation": 1,
                 "suite": 2,
                 "root_key": "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",

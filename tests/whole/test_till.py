@@ -1,0 +1,255 @@
+"""The till on a screen: a cashier at a real terminal, the program in a process, a real switch, a real ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from shop import KEK, TILLS
+from whole.screen import ESC, Screen, sit_down
+from whole.wire import Wire, wire_to
+
+from protocol.messages import Response
+from protocol.numbers import Command, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from whole.shopfront import Shopfront
+    from whole.switches import Switches
+
+MODULE = TILLS[0]
+CODE = "4321"
+
+
+@pytest.fixture
+def shop(shopfront: Shopfront, switches: Switches) -> Shopfront:
+    """The shop with a switch before it."""
+    shopfront.processes.append(switches.start(shopfront.switch_dsn, shopfront.schema, KEK))
+    return shopfront
+
+
+@pytest.fixture
+def kit(shop: Shopfront, tmp_path: Path) -> Path:
+    """A kit file as `module enroll` writes it: no cards."""
+    return write_kit(tmp_path / "till.json", shop, shop.processes[0].port)
+
+
+def write_kit(path: Path, shop: Shopfront, port: int) -> Path:
+    module = shop.identities[MODULE].to_json() | {"branch": 1, "language": "en"}
+    kit = {"host": "127.0.0.1", "port": port, "currency": 978, "exponent": 2, "modules": [module], "cards": []}
+    path.write_text(json.dumps(kit))
+    return path
+
+
+@pytest.fixture
+def till(kit: Path) -> Iterator[Callable[..., Screen]]:
+    """Start the till; the options of the program first, then those of `till`."""
+    screens: list[Screen] = []
+
+    def start(*options: object, of_till: tuple[object, ...] = (), **how: Any) -> Screen:
+        screens.append(sit_down("--kit", kit, *options, "till", *of_till, **how))
+        return screens[-1]
+
+    yield start
+    for screen in screens:
+        screen.close()
+
+
+@pytest.fixture
+def wire(shop: Shopfront, kit: Path) -> Iterator[Wire]:
+    """A wire to the switch on which things can be lost; the kit leads over it."""
+    with wire_to(shop.processes[0].address) as wire:
+        write_kit(kit, shop, wire.port)
+        yield wire
+
+
+@pytest.fixture
+def sold(shop: Shopfront) -> str:
+    """A card without a code, active, with 50.00 on it."""
+    card = shop.card()
+    slip = shop.slip(TILLS[1], Command.ACTIVATE, card=card, amount=5000)
+    assert Response.decode(shop.volley([(slip, 0)])[0]).result == Result.APPROVED
+    return card
+
+
+def balance(shop: Shopfront, card: str) -> int:
+    """What the ledger says."""
+    value: int = shop.books.value("select balance from accounts where card = $1 and kind = 1", shop.card_ids[card])
+    return value
+
+
+def recorded(shop: Shopfront, command: Command) -> int:
+    """How many requests of the till are recorded."""
+    sql = "select count(*) from authorizations where module = $1 and command = $2 and not tombstone"
+    count: int = shop.books.value(sql, MODULE, command.value)
+    return count
+
+
+def fill_in_a_sale(screen: Screen, card: str, code: str = "") -> None:
+    """Up to the last Enter."""
+    screen.answer("Number", "1")
+    screen.answer("Card: swipe, scan or type it", f";{card}=3012?")
+    screen.answer("Amount", "12.50")
+    screen.answer("Access code, typed by the holder", code)
+
+
+def leave(screen: Screen) -> None:
+    """The till ends, with nothing open."""
+    screen.answer("Number", "", ESC)
+    screen.expect("The till is closed.")
+    assert screen.end() == 0
+
+
+def test_a_sale_from_the_first_key_to_the_receipt(shop: Shopfront, till: Callable[..., Screen]) -> None:
+    """A card is sold and used: choice, card from a reader, amount, code; the receipt stands on paper, the number on no
+    screen, the code nowhere."""
+    card = shop.card(CODE)
+    screen = till(of_till=("--cashier", 7))
+    screen.expect("Till 1001", "The switch answers.", "1 SALE", "Number:")
+    screen.type("4")
+    screen.answer("Card: swipe, scan or type it", f"%B{card}^A/B^30121010000000000?;{card}=30121010000000000?")
+    screen.answer("Amount, or none if the programme sets it", "50,00")
+    screen.expect("[OK] APPROVED", "Number:")
+    screen.type("1")
+    screen.answer("Card: swipe, scan or type it", f";{card}=30121010000000000?")
+    screen.expect("*" * (len(card) - 4) + card[-4:])
+    screen.answer("Amount", "12.50")
+    screen.answer("Access code, typed by the holder", CODE)
+    slip = screen.expect("[OK] APPROVED")
+    screen.expect("Number:")
+    screen.type("", ESC)
+    assert screen.end() == 0
+    assert "37.50 EUR |" in slip
+    assert CODE not in screen.shown
+    assert balance(shop, card) == 3750
+    shop.books.check()
+
+
+def test_the_power_fails_between_the_request_and_its_answer(
+    shop: Shopfront, wire: Wire, till: Callable[..., Screen], sold: str
+) -> None:
+    """The sale is recorded and the till is killed before it hears so: the next start prints that sale's receipt, once,
+    and takes nothing again."""
+    screen = till()
+    screen.expect("The switch answers.")
+    wire.answering.lose()
+    fill_in_a_sale(screen, sold)
+    wire.answering.await_lost()
+    screen.kill()
+    assert (balance(shop, sold), recorded(shop, Command.SALE)) == (3750, 1)
+    wire.answering.mend()
+    again = till()
+    slip = again.expect("From before", "SALE", "APPROVED", "37.50 EUR", "[OK] APPROVED")
+    assert slip.count("Authorization") == 1
+    leave(again)
+    assert (balance(shop, sold), recorded(shop, Command.SALE)) == (3750, 1)
+    third = till()
+    assert "From before" not in third.expect("A number begins")
+    leave(third)
+    shop.books.check()
+
+
+def test_the_power_fails_before_the_request_has_left(
+    shop: Shopfront, wire: Wire, till: Callable[..., Screen], sold: str
+) -> None:
+    """The request is lost with the till: the next start asks it again under its name, and it happens once."""
+    screen = till()
+    screen.expect("The switch answers.")
+    wire.asking.lose()
+    fill_in_a_sale(screen, sold)
+    wire.asking.await_lost()
+    screen.kill()
+    assert (balance(shop, sold), recorded(shop, Command.SALE)) == (5000, 0)
+    wire.asking.mend()
+    again = till()
+    again.expect("From before", "SALE", "37.50 EUR", "[OK] APPROVED")
+    leave(again)
+    assert (balance(shop, sold), recorded(shop, Command.SALE)) == (3750, 1)
+    shop.books.check()
+
+
+def test_a_request_with_a_code_is_not_done_without_its_holder(
+    shop: Shopfront, wire: Wire, till: Callable[..., Screen]
+) -> None:
+    """The code died with the till: what was not recorded is declined, no try is counted, and a receipt says so."""
+    card = shop.card(CODE)
+    slip = shop.slip(TILLS[1], Command.ACTIVATE, card=card, amount=5000)
+    assert Response.decode(shop.volley([(slip, 0)])[0]).result == Result.APPROVED
+    screen = till()
+    screen.expect("The switch answers.")
+    wire.asking.lose()
+    fill_in_a_sale(screen, card, CODE)
+    wire.asking.await_lost()
+    screen.kill()
+    wire.asking.mend()
+    again = till()
+    again.expect("From before", "[NO] DECLINED", "Begin anew with the code.")
+    fill_in_a_sale(again, card, CODE)
+    again.expect("37.50 EUR", "[OK] APPROVED")
+    leave(again)
+    assert balance(shop, card) == 3750
+    shop.books.check()
+
+
+def test_a_recorded_request_with_a_code_gets_its_receipt(
+    shop: Shopfront, wire: Wire, till: Callable[..., Screen]
+) -> None:
+    """The holder has paid: the repeat needs no code to be told so."""
+    card = shop.card(CODE)
+    slip = shop.slip(TILLS[1], Command.ACTIVATE, card=card, amount=5000)
+    assert Response.decode(shop.volley([(slip, 0)])[0]).result == Result.APPROVED
+    screen = till()
+    screen.expect("The switch answers.")
+    wire.answering.lose()
+    fill_in_a_sale(screen, card, CODE)
+    wire.answering.await_lost()
+    screen.kill()
+    wire.answering.mend()
+    again = till()
+    again.expect("From before", "37.50 EUR", "[OK] APPROVED")
+    leave(again)
+    assert (balance(shop, card), recorded(shop, Command.SALE)) == (3750, 1)
+
+
+def test_the_power_fails_after_the_answer_and_before_the_paper(
+    shop: Shopfront, till: Callable[..., Screen], sold: str, tmp_path: Path
+) -> None:
+    """The printer had not taken the slip: the next start prints it, from the file and though the switch is gone."""
+    stuck, paper = tmp_path / "stuck", tmp_path / "paper"
+    os.mkfifo(stuck)  # nobody reads it, so it takes nothing
+    screen = till("--printer", stuck)
+    fill_in_a_sale(screen, sold)
+    screen.expect("[OK] APPROVED")
+    screen.kill()
+    shop.processes[0].kill()
+    again = till("--printer", paper)
+    again.expect("From before", "37.50 EUR", "[OK] APPROVED", "cannot be reached")
+    leave(again)
+    slip = paper.read_bytes()
+    assert slip.startswith(b"\x1b@\x1bt\x00")
+    assert slip.count(b"37.50 EUR") == slip.count(b"\x1dV") == 1
+    assert balance(shop, sold) == 3750
+
+
+def test_a_reversal_that_the_till_was_killed_in_is_finished(
+    shop: Shopfront, wire: Wire, till: Callable[..., Screen], sold: str
+) -> None:
+    """The cashier's time was over and the reversal on its way when the power failed: the sale ends reversed."""
+    screen = till("--wait-s", 1)
+    screen.expect("The switch answers.")
+    wire.answering.lose()
+    fill_in_a_sale(screen, sold)
+    wire.answering.await_lost()
+    while not recorded(shop, Command.REVERSE):
+        pass
+    screen.kill()
+    wire.answering.mend()
+    again = till()
+    again.expect("From before", "REVERSAL", "[OK] APPROVED")
+    leave(again)
+    assert balance(shop, sold) == 5000
+    shop.books.check()
