@@ -6,13 +6,16 @@ was done about it. None of them shows a card number, a code or an amount in its 
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from protocol.codec import LayoutError
 from protocol.messages import FormatError, Request, RequestName, Response, date_number
 from protocol.numbers import Result
 from receipts.code_pages import codec
 from receipts.receipt import merchant_copy
+
+COLUMNS: Final = 42
+"""How wide paper is taken to be where the switch did not say."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
@@ -70,8 +73,8 @@ class Answer:
 
     @property
     def columns(self) -> int:
-        """How wide the receipt's paper is, in signs; 0 where the switch did not say."""
-        return Response.decode(self.recorded).columns
+        """How wide the receipt's paper is, in signs."""
+        return Response.decode(self.recorded).columns or COLUMNS
 
     def merchant_copy(self, language: str = "en") -> tuple[str, ...]:
         """The receipt once more, as the shop keeps it: with a mark and a line for the signature.
@@ -86,7 +89,7 @@ class Answer:
         if not self.approved:
             raise ValueError("what was not approved is not signed")
         page = Response.decode(self.recorded)
-        text = merchant_copy(self.text.encode(codec(page.code_page)), language, page.columns, page.code_page)
+        text = merchant_copy(self.text.encode(codec(page.code_page)), language, self.columns, page.code_page)
         return tuple(text.decode(codec(page.code_page)).splitlines())
 
     @classmethod

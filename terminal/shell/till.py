@@ -35,7 +35,6 @@ from terminal.shell.console import BAD, CARE, GOOD, HEAD, QUIET, Console, InputE
 from terminal.shell.printer import Printer
 
 SCREEN: Final = 80
-COLUMNS: Final = 42
 GREETING_S: Final = 5.0
 SIGNED: Final = frozenset((Command.SALE, Command.CONFIRM, Command.CASH_OUT))
 """What the holder signs for on the shop's copy: value has left the card."""
@@ -287,7 +286,7 @@ class Till:
     def _show(self, answer: Answer) -> None:
         for slip in self._slips(answer):
             self._console.say("")
-            for line in paper(slip, answer.columns or COLUMNS):
+            for line in paper(slip, answer.columns):
                 self._console.say(line)
         self._console.say("")
         outcome = template().outcome(answer.result)

@@ -11,8 +11,11 @@ import trio
 from scripted_switch import CARD, CODE, Deed, identity
 from typer.main import get_command
 
-from protocol.messages import Freeze
+from protocol.messages import Freeze, Request
 from protocol.numbers import Command, Flag, GivenReason
+from receipts.catalogue import catalogue
+from receipts.code_pages import transliterate
+from terminal.pending import Pending, seal, unseal
 from terminal.shell.cli import app
 
 
@@ -144,6 +147,48 @@ def test_every_command_has_an_example():
     """Help says what a command does and shows one."""
     for name, command in get_command(app).commands.items():
         assert "Example: authsrv-terminal" in command.help, name
+
+
+async def test_the_shop_s_copy_is_printed_in_its_language(kit):
+    """Behind the receipt, to be signed; of an approval only."""
+    done = await run("--kit", kit, "--merchant", "--language", "lv", "sale", "12.50", "--card", 1)
+    assert (done.returncode, done.stderr) == (0, b"")
+    first, copy = done.stdout.decode().split("\n\n", 1)
+    mark = catalogue("lv").text("mark", "merchant copy")
+    assert (first, copy.split("\n")[0].strip()) == ("APPROVED", transliterate(mark, 0))
+    assert "_" * 42 in copy
+
+
+async def test_a_language_that_there_are_no_texts_in(kit):
+    """One line, nothing sent."""
+    done = await run("--kit", kit, "--language", "xx", "echo")
+    assert (done.returncode, b"there are: en, et, lv, ru" in done.stderr) == (2, True)
+
+
+async def test_a_receipt_goes_to_the_printer(kit, tmp_path):
+    """As a slip of its own, beside the screen; a printer that takes nothing costs a line and not the sale."""
+    paper = tmp_path / "paper"
+    done = await run("--kit", kit, "--printer", paper, "--printer-page", 21, "sale", "1.00", "--card", 1)
+    assert (done.returncode, done.stdout) == (0, b"APPROVED\n")
+    assert paper.read_bytes() == b"\x1b@\x1bt\x15APPROVED\n\x1dVB\x03"
+    done = await run("--kit", kit, "--printer", tmp_path / "no" / "paper", "sale", "1.00", "--card", 1)
+    assert (done.returncode, done.stdout) == (0, b"APPROVED\n")
+    assert len(done.stderr.splitlines()) == 1
+
+
+async def test_what_a_power_cut_left_comes_first(switch, kit, tmp_path):
+    """Settled and printed before the new request is asked, then forgotten."""
+    pending = tmp_path / "pending"
+    now = dt.datetime.now().astimezone().replace(microsecond=0)
+    left = Request(
+        command=Command.SALE, module=1001, date=now.date(), sequence=5, time=now.time(), card=CARD, amount=1250
+    )
+    pending.write_bytes(seal([Pending(request=left)], identity(1001), bytes(12)))
+    done = await run("--kit", kit, "--pending", pending, "reload", "1.00", "--card", 1)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"APPROVED\nAPPROVED\n", b"")
+    (heard,) = switch.of(Command.SALE)
+    assert (heard.request.sequence, heard.repeat) == (5, True)
+    assert unseal(pending.read_bytes(), identity(1001)) == ()
 
 
 ORIGINAL = "323000000017"

@@ -35,6 +35,15 @@ def test_a_card_is_found_by_its_number():
     assert KIT.card("6280000000000991").access_code is None
 
 
+def test_a_module_has_the_language_of_its_receipts():
+    """English where a kit does not say: kits were written before it stood there."""
+    latvian = {**RAW, "modules": [RAW["modules"][0] | {"language": "lv"}]}
+    assert Kit.read(json.dumps(latvian)).language(1) == "lv"
+    assert KIT.language(1) == "en"
+    with pytest.raises(KitError):
+        KIT.language(2)
+
+
 @pytest.mark.parametrize("place", ["0", "3", "x", ""])
 def test_a_place_that_is_not_there_is_refused(place):
     """The error says how many there are."""
