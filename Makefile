@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 COMPILED := $(CURDIR)/build/compiled
 PACKAGES := authsrv ledger loadtest loyalty protocol receipts terminal
 
-.PHONY: demo test check anonymity compiled test-compiled speed lock generate clean
+.PHONY: demo test check anonymity compiled test-compiled speed lock generate session clean
 
 demo: $(VENV)/.installed   ## a day at the tills: database, switch, modules, receipts
 	$(BIN)/authsrv demo
@@ -48,6 +48,9 @@ speed: compiled  ## a short comparison with a stored procedure; a broken hot pat
 generate: $(VENV)/.installed  ## rewrite what comes from the declarations of the wire and from the table
 	$(BIN)/python -m protocol.generate
 	$(BIN)/python -m authsrv.generate
+
+session: $(VENV)/.installed   ## play the session of terminal/TILL.md and write the page anew
+	AUTHSRV_RECORD=1 $(BIN)/pytest -q tests/whole/test_till_page.py
 
 # One environment for all three targets. `pip` refuses whatever does not match the hashes of the lock.
 $(VENV)/.installed: requirements/dev.lock pyproject.toml

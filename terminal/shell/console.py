@@ -53,6 +53,9 @@ class InputEndedError(Exception):
 class Console(Protocol):
     """What a till needs of the place where it is used."""
 
+    takes_away: bool
+    """Whether a line that was typed is taken away when it is answered."""
+
     def say(self, text: str, style: str = PLAIN) -> None:
         """Show a line."""
 
@@ -62,6 +65,8 @@ class Console(Protocol):
 
 class LineConsole:
     """Line by line, over whatever the standard input and output are."""
+
+    takes_away = False
 
     def say(self, text: str, style: str = PLAIN) -> None:  # noqa: ARG002 - a line has no colour
         """Show a line."""
@@ -91,6 +96,8 @@ class LineConsole:
 
 class KeyConsole:
     """A terminal with keys and colours."""
+
+    takes_away = True
 
     def __init__(self) -> None:
         self._output = Vt100_Output(sys.stdout, _size, term=os.environ.get("TERM"), enable_cpr=False)

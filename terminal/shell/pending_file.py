@@ -3,7 +3,6 @@
 One program holds it at a time: two that play the same module would each undo what the other is asking.
 """
 
-import fcntl
 import os
 import secrets
 from collections.abc import Callable
@@ -40,6 +39,8 @@ class PendingFile:
 
     def open(self, identity: ModuleIdentity) -> None:
         """Take the file for this module and read it; raises PendingError, OSError."""
+        import fcntl  # noqa: PLC0415 - a module without such a file may run where there is no fcntl
+
         held = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, OWNER_ONLY)
         try:
             try:

@@ -140,7 +140,7 @@ class Till:
             except RefusedError as refused:
                 self._say(refused.why, CARE)
             else:
-                if shown := form.shown(ask):
+                if self._console.takes_away and (shown := form.shown(ask)):
                     self._console.say(f"   {self._text(ask)}: {shown}")
         return form
 
@@ -196,7 +196,6 @@ class Till:
         else:
             if answer is not None:
                 await self._deliver(answer)
-                self._remember(form, answer)
 
     async def _ask(self, form: Form) -> Answer | None:
         command, given = form.operation.command, form.given
@@ -222,14 +221,15 @@ class Till:
             await self._deliver(error.reversal)
             self._say("undone", CARE)
 
-    def _remember(self, form: Form, answer: Answer) -> None:
-        command = answer.request.command
+    def _remember(self, answer: Answer) -> None:
+        """Know the last one that can be undone."""
+        request = answer.request
         if not answer.approved:
             return
-        if command is Command.REVERSE:
+        if request.command is Command.REVERSE:
             self._ground = replace(self._ground, last=None)
-        elif FATES[command] is Fate.REVERSE:
-            last = Last(command=command, authorization=answer.authorization, amount=form.amount)
+        elif FATES[request.command] is Fate.REVERSE:
+            last = Last(command=request.command, authorization=answer.authorization, amount=request.amount)
             self._ground = replace(self._ground, last=last)
 
     # ----------------------------------------------------------------------------------------------------- on the paper
@@ -262,6 +262,7 @@ class Till:
         if answer.name not in self._shown:
             self._shown.add(answer.name)
             self._show(answer)
+            self._remember(answer)
         printer = self._manner.printer
         try:
             if printer is not None:
@@ -295,6 +296,9 @@ class Till:
         note = self._manner.words.find("reason", str(answer.reason)) if answer.reason else ""
         if note or not answer.approved:
             self._console.say(f"     {note or self._manner.words.find('result', f'{answer.result:02}')}", style)
+        if answer.still_due_minor and answer.unit != VISIT:
+            due = written(answer.still_due_minor, self._ground.exponent)
+            self._console.say(f"     {self._manner.words.text('label', 'still due')}: {due}", style)
 
     def _text(self, name: str) -> str:
         return self._manner.words.text("till", name)

@@ -7,6 +7,7 @@ ended, so a test reads like a dialogue.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -19,9 +20,16 @@ import termios
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyte
+
+if TYPE_CHECKING:
+    from protocol.signon import ModuleIdentity
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0
+COLUMNS, LINES = 100, 60
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][0-9A-B]|\x1b[=>78]|\x1b\][^\x07]*\x07|[\x00\x07]")
 ENTER, ESC = "\r", "\x1b"
 
@@ -40,6 +48,14 @@ class Screen:
     def shown(self) -> str:
         """All that was shown, cleaned."""
         return ESCAPES.sub("", self.raw.decode(errors="replace")).replace("\r\n", "\n").replace("\r", "")
+
+    @property
+    def seen(self) -> str:
+        """What stands on the screen and behind it now, as a terminal draws what was sent."""
+        screen = pyte.HistoryScreen(COLUMNS, LINES, history=10_000, ratio=1.0)
+        pyte.ByteStream(screen).feed(self.raw)
+        above = ["".join(line[x].data for x in range(COLUMNS)) for line in screen.history.top]
+        return "\n".join(line.rstrip() for line in [*above, *screen.display])
 
     def type(self, text: str, end: str = ENTER) -> None:
         """Type a line at once, as a scanner does, or a key."""
@@ -90,11 +106,11 @@ class Screen:
         return bool(data)
 
 
-def sit_down(*arguments: object, term: str = "xterm", columns: int = 100) -> Screen:
+def sit_down(*arguments: object, term: str = "xterm", **variables: str) -> Screen:
     """Start the program on a new terminal."""
     master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 60, columns, 0, 0))
-    environment = {**os.environ, "TERM": term, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+    environment = {**os.environ, **variables, "TERM": term, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
     process = subprocess.Popen(
         [sys.executable, "-m", "terminal", *map(str, arguments)],
         stdin=slave,
@@ -106,3 +122,11 @@ def sit_down(*arguments: object, term: str = "xterm", columns: int = 100) -> Scr
     )
     os.close(slave)
     return Screen(process, master)
+
+
+def write_kit(path: Path, identity: ModuleIdentity, port: int) -> Path:
+    """A kit file as `module enroll` writes it: one module, no cards."""
+    modules = [identity.to_json() | {"branch": 1, "language": "en"}]
+    kit = {"host": "127.0.0.1", "port": port, "currency": 978, "exponent": 2, "modules": modules, "cards": []}
+    path.write_text(json.dumps(kit))
+    return path

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from shop import KEK, TILLS
-from whole.screen import ESC, Screen, sit_down
+from whole.screen import ESC, Screen, sit_down, write_kit
 from whole.wire import Wire, wire_to
 
 from protocol.messages import Response
@@ -35,14 +38,7 @@ def shop(shopfront: Shopfront, switches: Switches) -> Shopfront:
 @pytest.fixture
 def kit(shop: Shopfront, tmp_path: Path) -> Path:
     """A kit file as `module enroll` writes it: no cards."""
-    return write_kit(tmp_path / "till.json", shop, shop.processes[0].port)
-
-
-def write_kit(path: Path, shop: Shopfront, port: int) -> Path:
-    module = shop.identities[MODULE].to_json() | {"branch": 1, "language": "en"}
-    kit = {"host": "127.0.0.1", "port": port, "currency": 978, "exponent": 2, "modules": [module], "cards": []}
-    path.write_text(json.dumps(kit))
-    return path
+    return write_kit(tmp_path / "till.json", shop.identities[MODULE], shop.processes[0].port)
 
 
 @pytest.fixture
@@ -63,7 +59,7 @@ def till(kit: Path) -> Iterator[Callable[..., Screen]]:
 def wire(shop: Shopfront, kit: Path) -> Iterator[Wire]:
     """A wire to the switch on which things can be lost; the kit leads over it."""
     with wire_to(shop.processes[0].address) as wire:
-        write_kit(kit, shop, wire.port)
+        write_kit(kit, shop.identities[MODULE], wire.port)
         yield wire
 
 
@@ -124,7 +120,9 @@ def test_a_sale_from_the_first_key_to_the_receipt(shop: Shopfront, till: Callabl
     screen.type("", ESC)
     assert screen.end() == 0
     assert "37.50 EUR |" in slip
+    assert card not in screen.seen
     assert CODE not in screen.shown
+    assert "\x1b[0;32;1m[OK]" in screen.raw.decode()
     assert balance(shop, card) == 3750
     shop.books.check()
 
@@ -253,3 +251,104 @@ def test_a_reversal_that_the_till_was_killed_in_is_finished(
     leave(again)
     assert balance(shop, sold) == 5000
     shop.books.check()
+
+
+def test_each_track_with_its_own_enter(till: Callable[..., Screen], sold: str) -> None:
+    """The reader sends track 2 into the next question: it is passed over, and the amount is still asked for."""
+    screen = till()
+    screen.answer("Number", "1")
+    screen.answer("Card: swipe, scan or type it", f"%B{sold}^A/B^3012?\r;{sold}=3012?")
+    screen.expect("The card was read once more")
+    screen.answer("Amount", "1.00")
+    screen.answer("Access code, typed by the holder", "")
+    screen.expect("49.00 EUR", "[OK] APPROVED")
+    leave(screen)
+    assert sold not in screen.seen
+
+
+def test_a_scanner_is_not_taken_for_fingers(till: Callable[..., Screen], sold: str) -> None:
+    """Digits at once are read, digits one after the other are typed: the receipt tells which."""
+    screen = till()
+    screen.answer("Number", "3")
+    screen.answer("Card: swipe, scan or type it", sold)
+    screen.answer("Access code, typed by the holder", "")
+    assert "typed by hand" not in screen.expect("[OK] APPROVED")
+    screen.answer("Number", "3")
+    screen.expect("Card: swipe, scan or type it:")
+    screen.type(sold[:1], "")
+    screen.expect(sold[:1])
+    time.sleep(0.03 * len(sold))  # as long as the quickest fingers: the pause is what is told apart here
+    screen.type(sold[1:])
+    screen.answer("Access code, typed by the holder", "")
+    assert "typed by hand" in screen.expect("[OK] APPROVED")
+    leave(screen)
+
+
+def test_esc_goes_back_and_what_is_large_or_final_waits_for_a_yes(
+    shop: Shopfront, till: Callable[..., Screen], sold: str
+) -> None:
+    """Nothing moves before it; a part of what was asked shows what is still due, and can be undone at once."""
+    screen = till(of_till=("--big", "60"))
+    screen.answer("Number", "17")
+    screen.answer("Card: swipe, scan or type it", f";{sold}=3012?")
+    screen.answer("Access code, typed by the holder", "")
+    screen.expect("This cannot be undone.")
+    screen.answer("Do it", "", ESC)
+    screen.answer("Access code, typed by the holder", "", ESC)
+    screen.answer("Card: swipe, scan or type it", "", ESC)
+    screen.answer("Number", "1")
+    screen.answer("Card: swipe, scan or type it", f";{sold}=3012?")
+    screen.answer("Amount", "60.00")
+    screen.answer("Access code, typed by the holder", "")
+    screen.expect("This is a large amount.")
+    assert balance(shop, sold) == 5000
+    screen.answer("Do it", "1")
+    screen.expect("[!!] APPROVED IN PART", "STILL DUE: 10.00")
+    screen.answer("Number", "7")
+    screen.expect("SALE", "60.00")
+    screen.answer("Do it", "1")
+    screen.expect("[OK] APPROVED")
+    assert balance(shop, sold) == 5000
+    screen.answer("Number", "7")
+    screen.expect("There is no last one")
+    leave(screen)
+
+
+def test_a_till_in_latvian_without_colours(till: Callable[..., Screen], sold: str) -> None:
+    """Words from the catalogue, signs in place of colours."""
+    screen = till("--language", "lv", NO_COLOR="1")
+    screen.expect("Kase 1001", "Serveris atbild.")
+    screen.answer("Numurs", "3")
+    screen.answer("Karte: nolasiet vai ievadiet", f";{sold}=3012?")
+    screen.answer("Piekļuves kods, ievada īpašnieks", "")
+    screen.expect("[OK] APSTIPRIN")
+    screen.answer("Numurs", "", ESC)
+    screen.expect("Kase ir slēgta.")
+    assert screen.end() == 0
+    assert not re.search(r"\x1b\[(?:[0-9]+;)*3[0-7](?:;[0-9]+)*m", screen.raw.decode())
+
+
+def test_a_till_on_a_pipe(shop: Shopfront, kit: Path, sold: str) -> None:
+    """Line by line, to the end of its input; no sequence of a terminal."""
+    done = subprocess.run(
+        [sys.executable, "-m", "terminal", "--kit", kit, "till"],
+        input=f"1\n{sold}\n2.00\n\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "48.00 EUR" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert balance(shop, sold) == 4800
+
+
+def test_a_second_till_with_the_same_kit_is_refused(till: Callable[..., Screen]) -> None:
+    """The first one's pending requests are not undone under it."""
+    first = till()
+    first.expect("The switch answers.")
+    second = till()
+    second.expect("one plays a module at a time")
+    assert second.end() == 2
+    leave(first)
