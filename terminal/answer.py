@@ -148,7 +148,7 @@ class OpenNamesError(Exception):
 
 
 class TooManyOpenError(Exception):
-    """As many requests as the module may remember have no recorded answer yet: nothing was sent, try again later."""
+    """As many requests as the module may remember have no recorded answer yet, or no receipt: nothing was sent."""
 
 
 class UnsettledError(Exception):

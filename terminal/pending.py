@@ -99,7 +99,8 @@ def unseal(data: bytes, identity: ModuleIdentity) -> tuple[Pending, ...]:
         return tuple(map(_unpacked, _ENTRY.iter_unpack(plain)))
     except (ForgeryError, FormatError, ValueError, struct.error):
         raise PendingError(
-            "the pending requests cannot be opened: they are another module's, or of another key, or damaged"
+            "the pending requests cannot be opened: they are another module's, or of another key, or damaged; what was"
+            " recorded stands in the switch's books, so the file can be put aside"
         ) from None
 
 

@@ -44,6 +44,7 @@ from terminal.shell.sign_on import SignOn
 from terminal.shell.trunk import Dial, Line, Reply, Trunk, dialling, open_trunk
 from terminal.tally import Tally
 
+PENDING_MAX: Final = 512  # of which only those with a recorded answer can be so many: nobody prints them
 JITTER: Final = randomness.SystemRandom().random
 Original = Answer | Request | RequestName | OriginalName | str
 """An earlier request: its answer, itself, its name, or its authorization number of 12 digits."""
@@ -72,6 +73,7 @@ class _Pursuit:
         self.reply = Reply()
         self.not_before = 0.0
         self.until = math.inf  # when nobody waits any more for what was resumed
+        self.resumed = False  # asked before the module was cut off
         self.answer: Answer | None = None
         self.closed = trio.Event()
 
@@ -346,7 +348,8 @@ class Module:
     async def _ask(
         self, dialogue: Dialogue, access_code: str | None, deadline_s: float | None, new_code: str | None = None
     ) -> Answer:
-        if len(self._open) + self._calls >= self.settings.open_max:
+        kept = 0 if self._pending is None else len(self._pending.entries)
+        if len(self._open) + self._calls >= self.settings.open_max or kept >= PENDING_MAX:
             raise TooManyOpenError
         request = dialogue.request
         for code in (access_code, new_code):
@@ -419,7 +422,8 @@ class Module:
         pursuit.not_before = trio.current_time() + dialogue.rest_s(self._jitter())
         if dialogue.phase is Phase.CLOSED:
             pursuit.answer = answer
-            if FATES[answer.request.command] is not Fate.FORGET:
+            earlier = pursuit.resumed and answer.name == dialogue.request.name  # of an interval that was lost
+            if FATES[answer.request.command] is not Fate.FORGET and not earlier:
                 self._tally.add(answer)
             if self._pending is not None:
                 await self._pending.answered(dialogue.request, answer.request, answer.recorded)
@@ -476,12 +480,10 @@ class Module:
         """Go on with what was pending when the module was cut off."""
         for name in entry.names:
             self._names.learn(name.sequence + 1)  # its reversal may have had the next one
-            self._tally.take(name)
-        answer = entry.answer()
-        if answer is not None:
-            self._tally.add(answer)
+        if entry.stage is Stage.ANSWERED:
             return
         pursuit = _Pursuit(Dialogue.resumed(entry.request))
+        pursuit.resumed = True
         pursuit.until = trio.current_time() + left_s(entry.request, now, self.settings.resume_s)
         if entry.stage is Stage.LEFT:
             pursuit.dialogue.happened(Happening.GONE)

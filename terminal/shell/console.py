@@ -9,6 +9,7 @@ there too, as far as there is an echo to turn off.
 """
 
 import getpass
+import io
 import os
 import sys
 import termios
@@ -150,6 +151,8 @@ class KeyConsole:
 
 def console(*, plain: bool = False) -> Console:
     """The console that fits where the program runs."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a letter that the terminal lacks must not end the till
     real = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
     return KeyConsole() if real and not plain else LineConsole()
 

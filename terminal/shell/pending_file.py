@@ -72,11 +72,12 @@ class PendingFile:
             raise
 
     async def left(self, request: Request) -> None:
-        """Its caller has gone without an answer. Raises OSError."""
+        """Its caller has gone without an answer. What cannot be written is undone all the same: value before paper."""
         entry = self._entries.get(request.name)
         if entry is not None and entry.stage is Stage.ASKED:
             self._entries[request.name] = replace(entry, stage=Stage.LEFT)
-            await self._write()
+            with suppress(OSError):
+                await self._write()
 
     async def answered(self, request: Request, answered: Request, recorded: bytes) -> None:
         """A recorded answer has come, to the request or its reversal. What cannot be written is asked for again."""

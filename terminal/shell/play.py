@@ -135,7 +135,7 @@ async def play(day: Day, kit: Kit, dial: Dial, say: Callable[[str], None]) -> bo
 
             async def run(step: Step, failures: list[str] = failures) -> None:
                 outcome = await _do(step, tills[step.till], kit, memory)
-                _print(step, len(day.steps), outcome, say)
+                _print(step, len(day.steps), outcome, kit.language(step.till), say)
                 told = written(outcome.answer.balance_minor, kit.exponent) if outcome.answer else None
                 left = outcome.answer.visits_left if outcome.answer else None
                 differing = differences(step, outcome.outcome, told, left)
@@ -257,14 +257,14 @@ def _code(step: Step, card: KitCard) -> str | None:
     return card.access_code[:-1] + str((int(card.access_code[-1]) + 1) % 10)
 
 
-def _print(step: Step, steps: int, outcome: Outcome, say: Callable[[str], None]) -> None:
+def _print(step: Step, steps: int, outcome: Outcome, language: str, say: Callable[[str], None]) -> None:
     lines = [f"\n[{step.place}/{steps}] Till {step.till}: {step.say}"]
     if outcome.note:
         lines.append(f"    {outcome.note}")
     if outcome.answer is not None:
         lines += [(BAR + line).rstrip() for line in outcome.answer.lines]
         if step.signature and outcome.answer.approved:
-            lines += [BAR.rstrip(), *((BAR + line).rstrip() for line in outcome.answer.merchant_copy())]
+            lines += [BAR.rstrip(), *((BAR + line).rstrip() for line in outcome.answer.merchant_copy(language))]
     say("\n".join(lines))
 
 

@@ -16,7 +16,7 @@ from receipts.code_pages import encode
 from terminal.escpos import printed
 
 PORT: Final = 9100
-PRINT_S: Final = 15.0
+PRINT_S: Final = 5.0
 SCHEME: Final = "tcp://"
 
 

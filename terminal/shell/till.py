@@ -253,12 +253,13 @@ class Till:
             self._console.say("")
             self._say("from before", HEAD)
         for answer in answers:
-            await self._deliver(answer)
+            if not await self._deliver(answer):
+                break
         if still := self._module.open_names:
             self._say("still open", CARE, len(still))
 
-    async def _deliver(self, answer: Answer) -> None:
-        """Show a receipt, print it, and let the module forget it."""
+    async def _deliver(self, answer: Answer) -> bool:
+        """Show a receipt, print it, and let the module forget it; False where it has to come once more."""
         if answer.name not in self._shown:
             self._shown.add(answer.name)
             self._show(answer)
@@ -270,12 +271,13 @@ class Till:
                     await printer.put(slip, answer.code_page)
         except (OSError, ValueError):
             self._say("no printer", BAD)
-            return
+            return False
         self._shown.discard(answer.name)
         try:
             await self._module.printed(answer)
         except OSError:
             self._say("no disk", BAD)
+        return True
 
     def _slips(self, answer: Answer) -> list[tuple[str, ...]]:
         """The holder's receipt, and the shop's copy where one is kept."""

@@ -13,9 +13,10 @@ import trio.testing
 from scripted_switch import CARD, CODE, NOON, Deed, identity
 
 from protocol.messages import Request
-from protocol.numbers import Command, Flag, GivenReason
-from terminal import NoAnswerError, PendingError, PendingFile, Settings, UnsettledError
+from protocol.numbers import Command, Flag, GivenReason, TotalsKind
+from terminal import NoAnswerError, PendingError, PendingFile, Settings, TooManyOpenError, UnsettledError
 from terminal.pending import Pending, Stage, left_s, seal, unseal
+from terminal.shell.client import PENDING_MAX
 
 NONCE = bytes(12)
 SALE = Request(
@@ -199,6 +200,30 @@ async def test_what_was_answered_is_only_printed(switch, cut_off, link, path, pa
     async with cut_off(entry, seconds=86_400) as till:
         assert await till.resume(deadline_s=0) == (answer,)
     assert switch.of(Command.SALE, Command.REVERSE) == []
+
+
+async def test_what_an_earlier_start_asked_is_not_in_the_totals(switch, cut_off, patient_clock):
+    """Its own interval was lost with it: this one begins with the first name that was given out now."""
+    answered = Pending(request=BALANCE, stage=Stage.LEFT)
+    async with cut_off(Pending(request=SALE), answered) as till:
+        assert len(await till.resume()) == 2
+        sale = await till.sale(CARD, 300)
+        await till.totals(978)
+    [asked] = switch.of(Command.TOTALS)
+    assert asked.request.totals.first.sequence == asked.request.totals.last.sequence == sale.name.sequence
+    assert asked.request.totals.pairs[TotalsKind.SALE] == (1, 300)
+
+
+async def test_a_module_does_not_keep_more_than_it_may(switch, cut_off, patient_clock):
+    """Receipts that nobody prints stop it before they fill the disk."""
+    entries = [
+        Pending(request=SALE._replace(sequence=n), stage=Stage.ANSWERED, answered=SALE, recorded=bytes(1400))
+        for n in range(1, PENDING_MAX + 1)
+    ]
+    async with cut_off(*entries) as till:
+        with pytest.raises(TooManyOpenError):
+            await till.sale(CARD, 100)
+    assert switch.of(Command.SALE) == []
 
 
 async def test_a_caller_that_goes_is_written_down_before_its_reversal_leaves(switch, link, path, patient_clock):

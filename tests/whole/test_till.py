@@ -213,6 +213,29 @@ def test_a_recorded_request_with_a_code_gets_its_receipt(
     assert (balance(shop, card), recorded(shop, Command.SALE)) == (3750, 1)
 
 
+def test_a_new_access_code_whose_answer_was_lost(shop: Shopfront, wire: Wire, till: Callable[..., Screen]) -> None:
+    """Neither code is kept: the repeat without them is told what was recorded, and the new code holds."""
+    card = shop.card(CODE)
+    slip = shop.slip(TILLS[1], Command.ACTIVATE, card=card, amount=5000)
+    assert Response.decode(shop.volley([(slip, 0)])[0]).result == Result.APPROVED
+    screen = till()
+    screen.expect("The switch answers.")
+    screen.answer("Number", "15")
+    screen.answer("Card: swipe, scan or type it", f";{card}=3012?")
+    screen.answer("Access code, typed by the holder", CODE)
+    screen.answer("New access code, 4 to 12 digits", "135790")
+    wire.answering.lose()
+    screen.answer("The new access code once more", "135790")
+    wire.answering.await_lost()
+    screen.kill()
+    wire.answering.mend()
+    again = till()
+    again.expect("From before", "CHANGE OF ACCESS CODE", "[OK] APPROVED")
+    fill_in_a_sale(again, card, "135790")
+    again.expect("37.50 EUR", "[OK] APPROVED")
+    leave(again)
+
+
 def test_the_power_fails_after_the_answer_and_before_the_paper(
     shop: Shopfront, till: Callable[..., Screen], sold: str, tmp_path: Path
 ) -> None:
@@ -328,20 +351,56 @@ def test_a_till_in_latvian_without_colours(till: Callable[..., Screen], sold: st
     assert not re.search(r"\x1b\[(?:[0-9]+;)*3[0-7](?:;[0-9]+)*m", screen.raw.decode())
 
 
-def test_a_till_on_a_pipe(shop: Shopfront, kit: Path, sold: str) -> None:
-    """Line by line, to the end of its input; no sequence of a terminal."""
+def on_a_pipe(kit: Path, *lines: str) -> list[str]:
+    """What the till shows for these lines, and at the end of its input it ends."""
     done = subprocess.run(
         [sys.executable, "-m", "terminal", "--kit", kit, "till"],
-        input=f"1\n{sold}\n2.00\n\n",
+        input="".join(f"{line}\n" for line in lines),
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "48.00 EUR" in done.stdout
     assert "\x1b" not in done.stdout
-    assert balance(shop, sold) == 4800
+    return done.stdout.splitlines()
+
+
+def outcomes(shown: list[str]) -> list[str]:
+    """Each operation with the sign of what became of it."""
+    return [line for line in shown if line.startswith(("==", "["))]
+
+
+def test_a_gift_card_s_whole_life_on_a_pipe(shop: Shopfront, kit: Path) -> None:
+    """Line by line to the end of the input: sold, loaded, held, taken, given back, blocked, replaced, paid out."""
+    card, new = shop.card(CODE), shop.card(CODE)
+    activate, reload, balance_ = ("4", card, "50"), ("5", card, "10"), ("3", card, CODE)
+    hold, confirm, refund = ("10", card, "20", CODE), ("11", "*", "15"), ("9", "*", "5")
+    again, release = ("10", card, "20", CODE), ("12", "*", "1")
+    block, unblock = ("13", card, "4", "1"), ("14", card, "4")
+    recode, replaced = ("15", card, CODE, "135790", "135790"), ("16", card, new, "135790", "1")
+    rest = [("18", "*"), ("17", new, "135790", "1"), ("19", "1", ""), ("20",)]
+    steps = [activate, reload, balance_, hold, confirm, refund, again, release, block, unblock, recode, replaced, *rest]
+    shown = outcomes(on_a_pipe(kit, *(line for step in steps for line in step)))
+    assert shown[1:-1:2] == ["[OK] APPROVED"] * 15
+    assert [line.removeprefix("== ") for line in shown[::2]] == [
+        *("ACTIVATION", "RELOAD", "BALANCE", "HOLD", "CONFIRMATION", "REFUND", "HOLD", "RELEASE", "BLOCK", "UNBLOCK"),
+        *("CHANGE OF ACCESS CODE", "REPLACEMENT", "REPRINT", "CASH-OUT", "TOTALS", "CONNECTION TEST"),
+    ]
+    assert balance(shop, card) == 0
+    shop.books.check()
+
+
+def test_passes_and_customer_accounts_on_a_pipe(shop: Shopfront, kit: Path) -> None:
+    """A pass is sold without an amount and used by two; an account is handed out, charged and paid."""
+    entry, account = shop.card(programme="visits"), shop.card(CODE, "credit")
+    sold, entered, undone = ("4", entry, ""), ("2", entry, "2", ""), ("7", "1")
+    given, charged, paid = ("4", account, ""), ("1", account, "30", CODE), ("6", account, "30")
+    totals = ("19", "2", "1")
+    steps = [sold, entered, undone, given, charged, paid, totals]
+    shown = outcomes(on_a_pipe(kit, *(line for step in steps for line in step)))
+    assert shown[1::2] == ["[OK] APPROVED"] * 7
+    shop.books.check()
 
 
 def test_a_second_till_with_the_same_kit_is_refused(till: Callable[..., Screen]) -> None:
