@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import Any, Final, Self
 
-from protocol.numbers import Command, Flag, GivenReason
+from protocol.numbers import AMOUNT_END, Command, Flag, GivenReason
 from receipts.wording import mask
 from terminal.money import minor_units, written
 from terminal.stripe import CardError, CardRead, is_stripe, read_card
@@ -262,9 +262,12 @@ class Form:
 
     def _amount(self, text: str) -> int:
         try:
-            return minor_units(text.replace(",", ".", 1), self.ground.exponent)
+            amount = minor_units(text.replace(",", ".", 1), self.ground.exponent)
         except ValueError:
             raise RefusedError(Refusal.AMOUNT) from None
+        if amount >= AMOUNT_END:
+            raise RefusedError(Refusal.AMOUNT)
+        return amount
 
     def _number(self, text: str) -> str:
         if text == LAST:

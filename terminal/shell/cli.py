@@ -107,7 +107,7 @@ Code = Annotated[
 Optional = Annotated[str, typer.Argument(help="the amount, such as 12.50; left out for a pass or a customer account")]
 Amount = Annotated[str, typer.Argument(help="the amount, such as 12.50")]
 Number = Annotated[str, typer.Argument(help="the original's authorization number, 12 digits")]
-Cashier = Annotated[int, typer.Option("--cashier", help="the person at the till, as a number")]
+Cashier = Annotated[int, typer.Option("--cashier", min=0, max=2**32 - 1, help="the person at the till, as a number")]
 Why = Annotated[str, typer.Option("--reason", help="one of: " + ", ".join(sorted(_REASONS)))]
 Json = Annotated[bool, typer.Option("--json", help="print the answer as one JSON object instead of the receipt")]
 Context = typer.Context

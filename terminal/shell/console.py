@@ -29,6 +29,7 @@ from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 BACK: Final = "<"
+ESC: Final = "\x1b"
 ESCAPE_S: Final = 0.05  # an Esc that nothing follows for so long is the key, and no sequence of another one
 
 GOOD: Final = "bold ansigreen"
@@ -77,7 +78,7 @@ class LineConsole:
     async def ask(self, prompt: str, *, secret: bool = False) -> Typed | None:
         """Ask for a line, `<` goes back."""
         text = await trio.to_thread.run_sync(self._read, f"{prompt}: ", secret, abandon_on_cancel=True)
-        return None if text.strip() == BACK else Typed(text)
+        return None if text.strip() in (BACK, ESC) else Typed(text)
 
     @staticmethod
     def _read(prompt: str, secret: bool) -> str:

@@ -18,6 +18,8 @@ from terminal.escpos import printed
 PORT: Final = 9100
 PRINT_S: Final = 5.0
 SCHEME: Final = "tcp://"
+AT_THE_DEVICE: Final = trio.CapacityLimiter(1)
+"""A device that takes nothing holds its thread: no second one joins it, or they would add up to all that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Printer:
 
     async def _send(self, slip: bytes) -> None:
         if self.path is not None:
-            await trio.to_thread.run_sync(_append, self.path, slip, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(_append, self.path, slip, abandon_on_cancel=True, limiter=AT_THE_DEVICE)
             return
         async with await trio.open_tcp_stream(self.host, self.port) as stream:
             await stream.send_all(slip)

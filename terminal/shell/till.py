@@ -30,6 +30,7 @@ from terminal.operations import (
     Unit,
     chosen,
 )
+from terminal.paper import paper
 from terminal.shell.client import Module
 from terminal.shell.console import BAD, CARE, GOOD, HEAD, QUIET, Console, InputEndedError
 from terminal.shell.printer import Printer
@@ -189,8 +190,6 @@ class Till:
             self._say("not countable", CARE)
         except TooManyOpenError:
             self._say("too busy", CARE)
-        except ValueError:  # totals of nothing
-            self._say("nothing counted", CARE)
         except OSError:
             self._say("no disk", BAD)
         else:
@@ -205,7 +204,11 @@ class Till:
             return None
         if command is Command.TOTALS:
             unit = VISIT if given[Ask.UNIT] is Unit.VISITS else self._manner.currency
-            answer = await self._module.totals(unit, cashier=self._ground.cashier)
+            try:
+                answer = await self._module.totals(unit, cashier=self._ground.cashier)
+            except ValueError:
+                self._say("nothing counted", CARE)
+                return None
             if given[Ask.CLOSE]:
                 self._module.close_totals()
             return answer
@@ -240,7 +243,7 @@ class Till:
             self._say("asking", QUIET)
         await self._owed(self._module.settings.deadline_s)
         try:
-            await self._module.echo(deadline_s=GREETING_S)
+            await self._module.echo(deadline_s=min(GREETING_S, self._module.settings.deadline_s))
         except NoAnswerError:
             self._say("not there", CARE)
         else:
@@ -307,10 +310,3 @@ class Till:
 
     def _say(self, name: str, style: str = "", *values: object) -> None:
         self._console.say(self._text(name).format(*values), style)
-
-
-def paper(lines: Sequence[str], columns: int) -> list[str]:
-    """A slip as it comes out of the printer, cut below."""
-    edge = "+" + "-" * (columns + 2) + "+"
-    torn = ("\\/" * (columns + 4))[: columns + 4]
-    return [edge, *(f"| {line:<{columns}} |" for line in lines), torn]

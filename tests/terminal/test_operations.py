@@ -135,6 +135,7 @@ def test_the_last_one_is_undone_by_its_own_choice_or_by_a_star():
         (Command.SALE, [CARD], "-1", Refusal.AMOUNT),
         (Command.SALE, [CARD], "0", Refusal.ZERO),
         (Command.SALE, [CARD], "0.001", Refusal.AMOUNT),
+        (Command.SALE, [CARD], "92233720368547758.08", Refusal.AMOUNT),
         (Command.SALE, [CARD], f";{CARD}=3012?", Refusal.STRIPE),
         (Command.SALE, [CARD, "1"], f"%B{CARD}^^?", Refusal.STRIPE),
         (Command.SALE, [CARD, "1"], "123", Refusal.CODE),

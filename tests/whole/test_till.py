@@ -351,10 +351,10 @@ def test_a_till_in_latvian_without_colours(till: Callable[..., Screen], sold: st
     assert not re.search(r"\x1b\[(?:[0-9]+;)*3[0-7](?:;[0-9]+)*m", screen.raw.decode())
 
 
-def on_a_pipe(kit: Path, *lines: str) -> list[str]:
+def on_a_pipe(kit: Path, *lines: str, options: tuple[str, ...] = ()) -> list[str]:
     """What the till shows for these lines, and at the end of its input it ends."""
     done = subprocess.run(
-        [sys.executable, "-m", "terminal", "--kit", kit, "till"],
+        [sys.executable, "-m", "terminal", "--kit", kit, *options, "till"],
         input="".join(f"{line}\n" for line in lines),
         capture_output=True,
         text=True,
@@ -401,6 +401,33 @@ def test_passes_and_customer_accounts_on_a_pipe(shop: Shopfront, kit: Path) -> N
     shown = outcomes(on_a_pipe(kit, *(line for step in steps for line in step)))
     assert shown[1::2] == ["[OK] APPROVED"] * 7
     shop.books.check()
+
+
+def test_a_slip_that_the_printer_did_not_take_comes_when_it_does(
+    till: Callable[..., Screen], sold: str, tmp_path: Path
+) -> None:
+    """The receipt is on the screen at once, and on paper before the next choice."""
+    room = tmp_path / "room"
+    screen = till("--printer", room / "paper")
+    fill_in_a_sale(screen, sold)
+    screen.expect("[OK] APPROVED", "The printer does not take it.", "Number:")
+    room.mkdir()
+    screen.type("")
+    screen.expect("Number:")
+    leave_from = screen.read_to
+    assert (room / "paper").read_bytes().count(b"37.50 EUR") == 1
+    assert screen.shown[:leave_from].count("37.50 EUR") == 1
+    screen.type("", ESC)
+    assert screen.end() == 0
+
+
+def test_a_switch_that_is_not_there(kit: Path, shop: Shopfront, sold: str) -> None:
+    """The till says so, and that nothing was sent; nothing is left for its next start."""
+    shop.processes[0].kill()
+    shown = on_a_pipe(kit, "1", sold, "1.00", "", options=("--wait-s", "1"))
+    assert "The switch cannot be reached now. The till goes on trying." in shown
+    assert "The switch cannot be reached: nothing was sent, nothing has moved." in shown
+    assert not (kit.parent / "till-1001.pending").exists()
 
 
 def test_a_second_till_with_the_same_kit_is_refused(till: Callable[..., Screen]) -> None:
