@@ -158,7 +158,7 @@ class Last:
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
 class Ground:
-    """What holds for all forms of a till; amounts in minor units."""
+    """What holds for all forms of a till; amounts in minor units. `cards` are a demo's, that may be named by place."""
 
     exponent: int
     big_minor: int
@@ -166,6 +166,7 @@ class Ground:
     partial: bool = True
     prefix: str = ""
     suffix: str = ""
+    cards: tuple[str, ...] = ()
     last: Last | None = None
 
 
@@ -255,10 +256,19 @@ class Form:
                 return text == YES or _refuse(Refusal.CHOICE)
 
     def _card(self, text: str, took_s: float | None) -> CardRead:
+        if text in self._places:
+            return CardRead(self._places[text], keyed=True)
         try:
             return read_card(text, took_s, prefix=self.ground.prefix, suffix=self.ground.suffix)
         except CardError:
             raise RefusedError(Refusal.CARD) from None
+
+    @property
+    def _places(self) -> dict[str, str]:
+        """Cards by their places, counted from 1; such a place is too short to be a number."""
+        return {
+            str(place): card for place, card in enumerate(self.ground.cards, start=1) if place < 10**PLACE_DIGITS_MAX
+        }
 
     def _amount(self, text: str) -> int:
         try:

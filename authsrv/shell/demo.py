@@ -117,6 +117,7 @@ The switch stays up. In another window, from this folder:
   .venv/bin/authsrv-terminal --help
   .venv/bin/authsrv-terminal --kit {kit} balance --card 1
   .venv/bin/authsrv-terminal --kit {kit} sale 5.00 --card 1
+  .venv/bin/authsrv-terminal --kit {kit} till
   .venv/bin/authsrv db status {place}
 
 Ctrl-C ends it."""

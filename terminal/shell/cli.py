@@ -534,6 +534,7 @@ def till(
             partial=partial,
             prefix=card_prefix,
             suffix=card_suffix,
+            cards=tuple(card.number for card in kit.cards),
         )
         manner = Manner(
             ground=ground,

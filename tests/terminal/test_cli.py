@@ -191,6 +191,15 @@ async def test_what_a_power_cut_left_comes_first(switch, kit, tmp_path):
     assert unseal(pending.read_bytes(), identity(1001)) == ()
 
 
+async def test_the_first_example_works_with_a_kit_that_was_enrolled(kit):
+    """Such a kit has no cards: the example names none of its places."""
+    raw = json.loads(kit.read_text())
+    kit.write_text(json.dumps(raw | {"cards": []}))
+    example = app.info.help.split("Example: authsrv-terminal ")[1].splitlines()[0]
+    done = await run(*example.replace("till.json", str(kit)).split())
+    assert (done.returncode, done.stdout) == (0, b"APPROVED\n")
+
+
 ORIGINAL = "323000000017"
 
 

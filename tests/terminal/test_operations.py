@@ -158,6 +158,17 @@ def test_what_is_no_answer_is_refused_by_name(command, before, text, why):
     assert refused.value.why is why
 
 
+def test_a_card_of_a_demo_may_be_named_by_its_place():
+    """Counted from 1; where a kit has no cards, a place is no card."""
+    ground = Ground(exponent=2, big_minor=10_000, cards=(CARD, OTHER))
+    assert filled(Command.BALANCE, "2", "", ground=ground).fields()["card"] == OTHER
+    for text in ("0", "3"):
+        with pytest.raises(RefusedError):
+            Form.begin(the(Command.BALANCE), ground).answered(text)
+    with pytest.raises(RefusedError):
+        Form.begin(the(Command.BALANCE), GROUND).answered("1")
+
+
 def test_a_comma_is_a_point():
     """As it is written in the shops."""
     assert filled(Command.PAYMENT, CARD, "12,50").amount == 1250

@@ -247,7 +247,7 @@ def test_the_power_fails_after_the_answer_and_before_the_paper(
     screen.expect("[OK] APPROVED")
     screen.kill()
     shop.processes[0].kill()
-    again = till("--printer", paper)
+    again = till("--printer", paper, "--wait-s", 1)
     again.expect("From before", "37.50 EUR", "[OK] APPROVED", "cannot be reached")
     leave(again)
     slip = paper.read_bytes()

@@ -61,6 +61,7 @@ def play(kit: Path, wire: Wire, card: str) -> str:
     wire.answering.mend()
     again = sit_down(*command, term="dumb")
     try:
+        fill(again, "1", (CARD, swiped), (AMOUNT, "2.50"), (HOLDER, CODE))
         fill(again, "19", ("Totals of", "1"), ("Count anew afterwards (1: yes)", "1"))
         again.answer("Number", "<")
         again.end()
