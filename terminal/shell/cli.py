@@ -25,6 +25,7 @@ from terminal.day import DayError, read_day
 from terminal.kit import Kit, KitCard, KitError
 from terminal.money import minor_units, written
 from terminal.operations import Ground
+from terminal.paper import slips
 from terminal.pending import PendingError
 from terminal.settings import Settings
 from terminal.shell.client import Module, connect
@@ -132,7 +133,7 @@ def setup(
         int | None, typer.Option(min=0, max=255, help="its number of the module's code page, if not Epson's")
     ] = None,
     language: Annotated[str | None, typer.Option(help="of the screens and the shop's copy; the module's own")] = None,
-    merchant: Annotated[bool, typer.Option("--merchant", help="print the shop's copy of an approval too")] = False,
+    merchant: Annotated[bool, typer.Option("--merchant", help="print the shop's copy of what is signed too")] = False,
 ) -> None:
     """Say which module to be."""
     try:
@@ -597,18 +598,16 @@ def _run(context: Context, as_json: bool, ask: Callable[[Module, Kit], Awaitable
 
 async def _deliver(answer: Answer, of: Setup, language: str, module: Module, shape: str | None = None) -> None:
     """Show the receipt, or the shape that stands for it; print it, and let the module forget it."""
-    slips = [answer.lines] if answer.lines else []
-    if of.merchant and answer.approved and slips:
-        slips.append(answer.merchant_copy(language))
+    made = slips(answer, language if of.merchant else None)
     if shape is not None:
         say_aloud(shape)
-    elif slips:
-        say_aloud("\n\n".join("\n".join(slip) for slip in slips))
+    elif made:
+        say_aloud("\n\n".join("\n".join(slip) for slip in made))
     else:
         say_aloud(f"{answer.result:02} from the switch; last sequence {answer.last_sequence}")
     try:
         if of.printer is not None:
-            for slip in slips:
+            for slip in made:
                 await of.printer.put(slip, answer.code_page)
     except OSError as error:
         typer.echo(f"authsrv-terminal: {error}; --pending FILE keeps the receipt for the next time", err=True)

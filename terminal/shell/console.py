@@ -35,7 +35,7 @@ ESCAPE_S: Final = 0.05  # an Esc that nothing follows for so long is the key, an
 GOOD: Final = "bold ansigreen"
 BAD: Final = "bold ansired"
 CARE: Final = "bold ansiyellow"
-QUIET: Final = "ansibrightblack"
+QUIET: Final = "ansicyan"
 HEAD: Final = "bold"
 PLAIN: Final = ""
 

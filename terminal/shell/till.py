@@ -30,16 +30,13 @@ from terminal.operations import (
     Unit,
     chosen,
 )
-from terminal.paper import paper
+from terminal.paper import paper, slips
 from terminal.shell.client import Module
 from terminal.shell.console import BAD, CARE, GOOD, HEAD, QUIET, Console, InputEndedError
 from terminal.shell.printer import Printer
 
 SCREEN: Final = 80
 GREETING_S: Final = 5.0
-SIGNED: Final = frozenset((Command.SALE, Command.CONFIRM, Command.CASH_OUT))
-"""What the holder signs for on the shop's copy: value has left the card."""
-
 SIGNS: Final = {"approved": ("[OK]", GOOD), "partly": ("[!!]", CARE), "differ": ("[!!]", CARE), "open": ("[..]", CARE)}
 DECLINED: Final = ("[NO]", BAD)
 
@@ -283,11 +280,7 @@ class Till:
         return True
 
     def _slips(self, answer: Answer) -> list[tuple[str, ...]]:
-        """The holder's receipt, and the shop's copy where one is kept."""
-        slips = [answer.lines] if answer.lines else []
-        if self._manner.merchant and answer.approved and answer.request.command in SIGNED:
-            slips.append(answer.merchant_copy(self._manner.words.locale.language))
-        return slips
+        return slips(answer, self._manner.words.locale.language if self._manner.merchant else None)
 
     def _show(self, answer: Answer) -> None:
         for slip in self._slips(answer):

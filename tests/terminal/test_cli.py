@@ -150,13 +150,15 @@ def test_every_command_has_an_example():
 
 
 async def test_the_shop_s_copy_is_printed_in_its_language(kit):
-    """Behind the receipt, to be signed; of an approval only."""
+    """Behind the receipt, to be signed; of what takes value from a card only."""
     done = await run("--kit", kit, "--merchant", "--language", "lv", "sale", "12.50", "--card", 1)
     assert (done.returncode, done.stderr) == (0, b"")
     first, copy = done.stdout.decode().split("\n\n", 1)
     mark = catalogue("lv").text("mark", "merchant copy")
     assert (first, copy.split("\n")[0].strip()) == ("APPROVED", transliterate(mark, 0))
     assert "_" * 42 in copy
+    done = await run("--kit", kit, "--merchant", "balance", "--card", 1)
+    assert done.stdout == b"APPROVED\n"  # nobody signs for it
 
 
 async def test_a_language_that_there_are_no_texts_in(kit):

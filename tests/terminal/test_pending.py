@@ -39,7 +39,7 @@ NEW_CODE = SALE._replace(
 @pytest.fixture
 def patient_clock():
     """A virtual clock that jumps only when the disk has had its time too."""
-    return trio.testing.MockClock(autojump_threshold=0.25)
+    return trio.testing.MockClock(autojump_threshold=0.6)
 
 
 @pytest.fixture
@@ -52,14 +52,14 @@ def cut_off(link, path):
     """Write what a module left when its power was cut, and start it again so many seconds later."""
 
     @asynccontextmanager
-    async def start(*entries, seconds=20.0, **settings):
+    async def start(*entries, seconds=20.0, jitter=0.0, **settings):
         path.write_bytes(seal(entries, identity(1001), NONCE))
         later = NOON + dt.timedelta(seconds=seconds)
         async with link.module(
             identity(1001),
             settings=Settings(**settings),
             clock=lambda: later,
-            jitter=lambda: 0.0,
+            jitter=lambda: jitter,
             pending=PendingFile(path),
         ) as module:
             yield module
@@ -166,7 +166,7 @@ async def test_what_was_asked_long_ago_is_reversed(switch, cut_off, path, patien
 async def test_what_finds_no_switch_in_time_is_reversed(switch, cut_off, path, patient_clock):
     """The time runs on while there is no connection, and that it has run out is on the disk before the reversal."""
     switch.reachable, switch.heard = False, Hearing(path)
-    async with cut_off(Pending(request=SALE), seconds=290, answer_s=5) as till:
+    async with cut_off(Pending(request=SALE), seconds=290, jitter=1.0) as till:
         assert await till.resume(deadline_s=20) == ()
         switch.reachable = True
         [answer] = await till.resume()
