@@ -201,10 +201,16 @@ class Form:
     @property
     def amount(self) -> int:
         """The amount, in minor units or visits; 0 where none is given."""
-        if self.operation.last and self.ground.last is not None:
-            return self.ground.last.amount
+        if self.operation.command is Command.REVERSE and self._of_last and not self.given.get(Ask.AMOUNT_OR_NONE):
+            return self.ground.last.amount if self.ground.last else 0
         amount: int = self.given.get(Ask.AMOUNT) or self.given.get(Ask.AMOUNT_OR_NONE) or self.given.get(Ask.PERSONS, 0)
         return amount
+
+    @property
+    def _of_last(self) -> bool:
+        """Whether it is about the last one, by choice or by its number."""
+        last = self.ground.last
+        return last is not None and (self.operation.last or self.given.get(Ask.NUMBER) == last.authorization)
 
     @property
     def _asks(self) -> tuple[Ask, ...]:

@@ -70,6 +70,15 @@ class Pending:
         return None if self.answered is None else Answer.read(self.answered, self.recorded)
 
 
+def can_be_kept(request: Request) -> bool:
+    """Whether a request can be read again: one that breaks the format is declined whatever becomes of it."""
+    try:
+        _read(_plain(request))
+    except FormatError:
+        return False
+    return True
+
+
 def left_s(request: Request, now: dt.datetime, patience_s: float) -> float:
     """How much longer a request that was cut off may be carried out, in seconds; 0 where its time is over.
 

@@ -14,7 +14,7 @@ import trio
 
 from protocol.messages import Request, RequestName
 from protocol.signon import ModuleIdentity
-from terminal.pending import NONCE_BYTES, Pending, PendingError, Stage, seal, unseal
+from terminal.pending import NONCE_BYTES, Pending, PendingError, Stage, can_be_kept, seal, unseal
 from terminal.shell.durable import OWNER_ONLY, write_durably
 
 
@@ -62,7 +62,7 @@ class PendingFile:
 
     async def asked(self, request: Request) -> None:
         """The request is about to leave; it may leave when this has returned. Raises OSError, and it is not kept."""
-        if request.name in self._entries:
+        if request.name in self._entries or not can_be_kept(request):
             return
         self._entries[request.name] = Pending(request=request)
         try:

@@ -200,3 +200,13 @@ def test_a_sent_name_stays_open_until_it_is_recorded(command, waiting, alone):
         if not closed:
             step(result)
     assert dialogue.open is not closed
+
+
+@pytest.mark.parametrize("command", [Command.SALE, Command.BALANCE])
+def test_what_is_resumed_may_have_been_sent(command):
+    """It is open at once, its first copy is a repeat, and when its caller's time is over it goes as any other."""
+    dialogue = Dialogue.resumed(asked(command))
+    assert (dialogue.open, dialogue.sent, dialogue.phase) == (True, True, Phase.ASKING)
+    assert dialogue.outgoing() == asked(command)._replace(flags=Flag.REPEAT)
+    dialogue.happened(Happening.GONE)
+    assert dialogue.phase is gone(command).phase

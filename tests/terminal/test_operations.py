@@ -120,6 +120,13 @@ def test_the_last_one_is_undone_by_its_own_choice_or_by_a_star():
     sent = filled(Command.REVERSE, "1", ground=ground, last=True).fields()
     assert (sent["original"], sent["amount"], sent["reason"]) == (NUMBER, 1250, GivenReason.MISTAKE)
     assert filled(Command.REPRINT, "*", ground=ground).fields()["original"] == NUMBER
+    assert (
+        filled(Command.REVERSE, "*", "", ground=ground).amount
+        == filled(Command.REVERSE, NUMBER, "", ground=ground).amount
+        == 1250
+    )
+    assert filled(Command.REVERSE, "*", "3", ground=ground).amount == 300
+    assert filled(Command.REVERSE, "323000000025", "", ground=ground).amount == 0
     with pytest.raises(RefusedError):
         Form.begin(the(Command.REVERSE, last=True), GROUND)
     with pytest.raises(RefusedError):

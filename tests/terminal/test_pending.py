@@ -2,23 +2,26 @@
 # ruff: noqa: ARG001 - the runner takes the virtual clock from a test's own arguments
 
 import datetime as dt
+import json
 import stat
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from importlib.resources import files
 
 import pytest
 import trio
 import trio.testing
 from scripted_switch import CARD, CODE, NOON, Deed, identity
 
-from protocol.messages import Request
+from protocol.messages import Request, decode_request
 from protocol.numbers import Command, Flag, GivenReason, TotalsKind
 from terminal import NoAnswerError, PendingError, PendingFile, Settings, TooManyOpenError, UnsettledError
 from terminal.pending import Pending, Stage, left_s, seal, unseal
 from terminal.shell.client import PENDING_MAX
 
 NONCE = bytes(12)
+VECTORS = json.loads(files("protocol").joinpath("vectors", "vectors.json").read_text("utf-8"))
 SALE = Request(
     command=Command.SALE,
     module=1001,
@@ -93,6 +96,27 @@ def test_an_entry_comes_back_without_its_codes():
             flags=request.flags & ~Flag.ACCESS_CODE, access_code_block=None, new_access_code_block=None
         )
         assert entry == Pending(request=bare, stage=Stage.LEFT)
+
+
+@pytest.mark.parametrize("command", Command)
+def test_a_request_of_each_command_comes_back_byte_by_byte(command):
+    """As in the public vectors, but for a new access code, which is kept nowhere: what is asked again is the same."""
+    plain = bytes.fromhex(VECTORS["requests"][command.name.lower()]["plain"])
+    request = decode_request(plain)
+    [entry] = unseal(seal([Pending(request=request)], identity(1001), NONCE), identity(1001))
+    without_code = plain[:160] + bytes(160) if command is Command.CHANGE_ACCESS_CODE else plain
+    assert entry.request.encode() == without_code
+
+
+async def test_a_request_that_breaks_the_format_is_not_kept(path):
+    """It is declined whatever happens, and it could not be read at the next start: the file stays one that can."""
+    file = PendingFile(path)
+    file.open(identity(1001))
+    await file.asked(BALANCE._replace(command=Command.BLOCK))  # without a reason
+    assert file.entries == ()
+    await file.asked(BALANCE)
+    assert [entry.request for entry in kept(path)] == [BALANCE]
+    file.close()
 
 
 def test_a_sealed_entry_shows_nothing():
