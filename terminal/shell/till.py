@@ -219,7 +219,8 @@ class Till:
             self._say("unknown", CARE)
         else:
             await self._deliver(error.reversal)
-            self._say("undone", CARE)
+            if error.reversal.approved:  # else its receipt says why it was not undone
+                self._say("undone", CARE)
 
     def _remember(self, answer: Answer) -> None:
         """Know the last one that can be undone."""

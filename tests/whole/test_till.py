@@ -256,6 +256,26 @@ def test_the_power_fails_after_the_answer_and_before_the_paper(
     assert balance(shop, sold) == 3750
 
 
+def test_no_answer_in_time_is_told_and_undone(
+    shop: Shopfront, wire: Wire, till: Callable[..., Screen], sold: str
+) -> None:
+    """The line loses the first answer and is mended: the reversal's receipt, and words for it; nothing is left over."""
+    screen = till("--wait-s", 2)
+    screen.expect("The switch answers.")
+    wire.answering.lose()
+    fill_in_a_sale(screen, sold)
+    wire.answering.await_lost()
+    while not recorded(shop, Command.REVERSE):
+        pass
+    wire.answering.mend()
+    screen.expect("REVERSAL", "[OK] APPROVED", "It was undone: begin anew.")
+    leave(screen)
+    assert balance(shop, sold) == 5000
+    again = till()
+    assert "From before" not in again.expect("A number begins")
+    leave(again)
+
+
 def test_a_reversal_that_the_till_was_killed_in_is_finished(
     shop: Shopfront, wire: Wire, till: Callable[..., Screen], sold: str
 ) -> None:
