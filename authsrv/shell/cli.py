@@ -1054,6 +1054,10 @@ def version(settings: Settings) -> Report:  # noqa: ARG001 - each command has th
     return commands.tell_version()
 
 
+# What finance asks for; at the end, since its commands are made by `command` above.
+from authsrv.shell import cli_finance  # noqa: E402, F401
+
+
 def main() -> None:
     """Run the command that the process was started with."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold keys

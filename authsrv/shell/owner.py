@@ -28,14 +28,19 @@ class Entry:
     about: dict[str, Any] = field(default_factory=dict)
 
 
-async def as_owner(settings: Settings, work: Callable[[Connection], Awaitable[T]], entry: Entry | None = None) -> T:
-    """Run `work` in one transaction, as the owner of the issuer's schema, and return what it returns.
+async def as_owner(
+    settings: Settings,
+    work: Callable[[Connection], Awaitable[T]],
+    entry: Entry | None = None,
+    begin: str = "begin",
+) -> T:
+    """Run `work` in one transaction, opened by `begin`, as the owner of the issuer's schema; return what it returns.
 
     `entry` goes into the audit trail in the same transaction; what only reads has none.
     """
 
     async def whole(connection: Connection) -> T:
-        await connection.execute("begin")
+        await connection.execute(begin)
         await connection.execute("set local statement_timeout = 0")  # a person waits, and can break it off
         await check_revision(connection)
         result = await work(connection)

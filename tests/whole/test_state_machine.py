@@ -298,6 +298,13 @@ class Tills(RuleBasedStateMachine):
         card = self.front.card_ids[self.numbers["pass"]]
         yesterday = self.front.date - dt.timedelta(days=1)
         self.front.books.query("update cards set valid_until = $2 where id = $1", card, yesterday)
+        self.front.books.query(
+            """update passes p set lapses_on = $2::date + 1
+                where card = $1
+                  and exists (select from accounts a where a.card = p.card and kind = 1 and balance > 0)""",
+            card,
+            yesterday,
+        )
         self.witness.model.let_days_pass(self.numbers["pass"])
 
     @rule(target=slips, till=st.sampled_from((DESK, DESK, *MODULES)), thaw=st.booleans(), via=VIA)

@@ -1,0 +1,36 @@
+"""Amounts as finance reads them: with the decimals of their unit, which is the issuer's currency, visits or points."""
+
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from protocol.numbers import POINT, VISIT
+
+_WITHOUT_DECIMALS: Final = {VISIT: "VISIT", POINT: "POINT"}
+
+
+class Units(NamedTuple):
+    """The units of an issuer, whose own is a currency with `exponent` decimals."""
+
+    currency: int
+    code: str
+    exponent: int
+
+    def name(self, unit: int) -> str:
+        """The letters of a unit, or its number where the issuer has no such unit."""
+        return self.code if unit == self.currency else _WITHOUT_DECIMALS.get(unit, f"UNIT{unit}")
+
+    def decimals(self, unit: int) -> int:
+        """How many digits of an amount of the unit are decimals."""
+        return self.exponent if unit == self.currency else 0
+
+    def amount(self, minor: int, unit: int) -> Decimal:
+        """An amount in whole units, exactly."""
+        return Decimal(minor).scaleb(-self.decimals(unit))
+
+    def digits(self, minor: int, unit: int) -> str:
+        """An amount without its unit, such as 1234.50."""
+        return f"{self.amount(minor, unit):.{self.decimals(unit)}f}"
+
+    def written(self, minor: int, unit: int) -> str:
+        """An amount with its unit, such as 1234.50 EUR."""
+        return f"{self.digits(minor, unit)} {self.name(unit)}"

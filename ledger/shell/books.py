@@ -1,0 +1,86 @@
+"""Reading the books for finance: one consistent snapshot, as the issuer's owner, beside a switch that serves.
+
+What must hold: nothing here writes, and everything of one reading is of one moment: a transaction that is REPEATABLE
+READ and READ ONLY. The database does the work; what comes over is bounded.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from ledger.shell.door import Connection
+
+SNAPSHOT = "begin isolation level repeatable read, read only"
+
+# Sorts and hashes over whole tables; a reading is one at a time.
+PREPARE = "set local work_mem = '64MB'; set local idle_in_transaction_session_timeout = 0; set local lock_timeout = 0"
+
+_ROWS = """
+    select sort, row, many
+      from (select sort, row, count(*) over (partition by sort) as many, row_number() over (partition by sort) as place
+              from (select coalesce(to_jsonb(d) ->> 'difference', '') as sort, to_jsonb(d) as row
+                      from {relation} d) each) numbered
+     where place <= $1
+     order by sort, place
+"""
+_LISTED = """
+    with each as materialized (select to_jsonb(d) as row from {relation} d)
+    select (select count(*) from each) as count,
+           (select jsonb_object_agg(unit, amount) from (
+               select row ->> 'unit' as unit, sum((row ->> 'amount')::numeric) as amount from each
+                where row ? 'amount' group by 1) u) as sums,
+           array(select row from each limit $1) as rows
+"""
+
+
+async def prepare(connection: Connection) -> None:
+    """Make room for a long reading in the transaction that has begun."""
+    await connection.execute(PREPARE)
+
+
+async def issuer(connection: Connection) -> dict[str, Any]:
+    """The issuer's row, and its day by the database's clock."""
+    row = await connection.fetchrow("select *, (clock_timestamp() at time zone zone)::date as today from issuer")
+    return dict(row or {})
+
+
+async def differences(
+    connection: Connection, relation: str, most: int, since: dt.date | None = None
+) -> list[tuple[str, int, list[dict[str, Any]]]]:
+    """The rows of a view of differences, or of a function of a first day.
+
+    Args:
+        connection: in a snapshot, as for all functions here.
+        relation: the name of the view or function.
+        most: how many rows of each sort are returned.
+        since: the first day, for a function.
+
+    Returns:
+        For each sort of row that the relation names, or for the one without a name: the sort, how many rows there are,
+        and the first of them.
+
+    """
+    given = relation if since is None else f"{relation}('{since:%Y-%m-%d}')"
+    sorts: dict[str, tuple[str, int, list[dict[str, Any]]]] = {}
+    for sort, row, many in await connection.fetch(_ROWS.format(relation=given), most):
+        sorts.setdefault(sort, (sort, many, []))[2].append(json.loads(row))
+    return list(sorts.values())
+
+
+async def listed(connection: Connection, relation: str, most: int) -> tuple[int, dict[int, int], list[dict[str, Any]]]:
+    """How many rows a view has, what their amounts add up to by unit, and the first of them."""
+    row = await connection.fetchrow(_LISTED.format(relation=relation), most)
+    assert row is not None  # noqa: S101 -- a select without a from has one row
+    sums = {int(unit): int(amount) for unit, amount in json.loads(row["sums"] or "{}").items()}
+    return row["count"], sums, [json.loads(each) for each in row["rows"]]
+
+
+async def summary(connection: Connection) -> list[dict[str, Any]]:
+    """What stands on the accounts of each kind, by unit."""
+    return [
+        dict(row) for row in await connection.fetch("select * from book_summary order by unit, account, programme_kind")
+    ]
