@@ -8,12 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from books import contents
-from shop import KEK, PROGRAMMES, Shop, as_owner
+from shop import BARE, DESK, KEK, PROGRAMMES, TILLS, Shop, as_owner, name_of
 
 from authsrv.shell.enrolment import add_programme, issue_cards, load_ring
 from authsrv.table import State
 from loyalty.programme import Kind
 from loyalty.source import parse_programme
+from protocol.messages import OriginalName, Totals
+from protocol.numbers import Command, GivenReason, Result
 
 if TYPE_CHECKING:
     from ledger.shell.door import Connection
@@ -103,3 +105,49 @@ async def recorded(shop: Shop) -> int:
     [row] = await shop.query("select count(*) from authorizations")
     count: int = row["count"]
     return count
+
+
+async def trade(shop: Shop) -> dict[str, int]:
+    """Something of everything that moves, holds, owes, is undone and is counted; the ids of cards by what they are."""
+    till, other, desk = shop.till(), shop.till(TILLS[2]), shop.till(DESK)
+    gift, credit, visits = await active_card(shop, 5000), await credit_card(shop), await new_pass(shop)
+    await till.sale(gift, 700)
+    assert (await till.sale(gift, 999_999)).result == Result.FUNDS
+    sold = await other.sale(gift, 500)
+    refunded = await other.ask(Command.REFUND, original=name_of(sold), amount=200)
+    await other.reverse(name_of(refunded), 200)
+    await other.ask(Command.REFUND, original=name_of(sold), amount=100)
+    undone = await till.sale(gift, 50)
+    await till.reverse(name_of(undone), 50)
+    await till.reverse(name_of(undone), 50)
+    held = await till.ask(Command.HOLD, card=gift, amount=300)
+    await till.ask(Command.CONFIRM, original=name_of(held), amount=250)
+    await till.ask(Command.RELEASE, original=name_of(await till.ask(Command.HOLD, card=gift, amount=310)))
+    await till.reverse(name_of(await till.ask(Command.HOLD, card=gift, amount=10)), 10)
+    await till.ask(Command.HOLD, card=gift, amount=20)
+    await till.sale(credit, 1200)
+    bought = await till.sale(credit, 300)
+    await till.ask(Command.REFUND, original=name_of(bought), amount=300)
+    paid = await till.ask(Command.PAYMENT, card=credit, amount=400)
+    await till.reverse(name_of(paid), 400)
+    await desk.ask(Command.LIMIT, card=credit, limit=100)
+    await till.ask(Command.VISIT, card=visits)
+    spent = await active_card(shop, 1000)
+    reload = await till.ask(Command.RELOAD, card=spent, amount=500)
+    await till.sale(spent, 1500)
+    await till.reverse(name_of(reload), 500)
+    closed = await active_card(shop, 900)
+    await till.ask(Command.CASH_OUT, card=closed)
+    today = await shop.today()
+    tombstone = await till.reverse(OriginalName(today, till.sequence + 50), 700)
+    renewed = await new_card(shop)
+    await till.ask(Command.BLOCK, card=gift, reason=GivenReason.LOST)
+    replaced = await desk.ask(Command.REPLACE, card=gift, new_card=renewed)
+    counted = await other.ask(
+        Command.TOTALS,
+        unit=978,
+        totals=Totals(OriginalName(today, 1), OriginalName(today, other.sequence), ((0, 0),) * 10),
+    )
+    assert (tombstone.reason, replaced.result, counted.result) == (2, Result.APPROVED, Result.TOTALS_DIFFER)
+    ids = {"gift": gift, "credit": credit, "visits": visits, "spent": spent, "closed": closed, "new": BARE}
+    return {what: shop.card_ids[number] for what, number in ids.items()}

@@ -1,6 +1,8 @@
 """Finance's part of the command line: the books checked, reported, and written for others."""
 
 import datetime as dt
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import trio
@@ -9,8 +11,24 @@ import typer
 from authsrv.books import SHOWN
 from authsrv.shell import finance
 from authsrv.shell.cli import app, command
+from authsrv.shell.finance import Form, Paper
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings, SettingsError
+from authsrv.statement import DIMENSIONS
+
+report_commands = typer.Typer(
+    help="Reports of what was booked.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
+app.add_typer(report_commands, name="report")
+
+Format = Annotated[Form, typer.Option("--format", help="table, csv, json, xlsx or pdf")]
+Output = Annotated[
+    Path | None, typer.Option("--output", help="the file to write, in place of standard output; one there is replaced")
+]
+Font = Annotated[Path | None, typer.Option("--font", help="for pdf: a TrueType file with the letters that names need")]
+From = Annotated[str | None, typer.Option("--from", help="first booked day [default: the first of the month of --to]")]
+To = Annotated[str | None, typer.Option("--to", help="last booked day [default: today]")]
+On = Annotated[str | None, typer.Option("--on", help="the booked day at whose end [default: today]")]
 
 
 @command(app, "reconcile")
@@ -37,6 +55,139 @@ def reconcile(
                         "rows": [{"card": 17, "kind": 1, "unit": 978, "found": 1350, "expected": 1250}]}]}
     """
     return trio.run(finance.reconcile, settings, day(since, "--since"), most)
+
+
+@command(report_commands, "sales")
+def report_sales(
+    settings: Settings,
+    by: Annotated[str, typer.Option("--by", help=f"what to group by, with commas: {', '.join(DIMENSIONS)}")] = "branch",
+    first: From = None,
+    last: To = None,
+    form: Format = Form.TABLE,
+    output: Output = None,
+    font: Font = None,
+) -> Report | None:
+    """Sales, visits, refunds, loads, payments, cash-outs and lapses of booked days, each with what was reversed of it.
+
+    Example:
+      authsrv report sales --by day,branch --from 2026-01-01 --to 2026-01-31 --data-dir /var/lib/authsrv
+
+    JSON (amounts in minor units):
+      {"title": "Corner Shop: sales and loads", "notes": ["booked from 2026-01-01 to 2026-01-31"],
+       "rows": [{"day": "2026-01-02", "branch": 1, "branch_name": "Centre", "movement": "sale", "unit": "EUR",
+                 "count": 2, "amount": 1250, "reversals": 1, "reversed": 250, "net": 1000}],
+       "sums": []}
+    """
+    dimensions = [word.strip() for word in by.split(",") if word.strip()]
+    for word in dimensions:
+        if word not in DIMENSIONS:
+            raise SettingsError(f"--by is {by}, where {word} cannot be; give some of {', '.join(DIMENSIONS)}")
+    reading = finance.read_sales(day(first, "--from"), day(last, "--to"), list(dict.fromkeys(dimensions)))
+    return trio.run(finance.report, settings, Paper(form, output, font), reading)
+
+
+@command(report_commands, "outstanding")
+def report_outstanding(
+    settings: Settings, on: On = None, form: Format = Form.TABLE, output: Output = None, font: Font = None
+) -> Report | None:
+    """What is left on cards, what credit cards owe, and what cards owe after an undoing, by programme.
+
+    Example:
+      authsrv report outstanding --on 2026-01-31 --data-dir /var/lib/authsrv
+
+    JSON (amounts in minor units):
+      {"title": "Corner Shop: outstanding", "notes": ["at the end of 2026-01-31, by what was booked until then"],
+       "rows": [{"programme": "gift", "kind": "gift", "unit": "EUR", "cards": 1, "liability": 1250, "receivable": 0,
+                 "owed": 0}],
+       "sums": [{"programme": "sum", "unit": "EUR", "cards": 1, "liability": 1250, "receivable": 0, "owed": 0}]}
+    """
+    return trio.run(finance.report, settings, Paper(form, output, font), finance.read_outstanding(day(on, "--on")))
+
+
+@command(report_commands, "ageing")
+def report_ageing(
+    settings: Settings,
+    on: On = None,
+    by_card: Annotated[bool, typer.Option("--by-card", help="a row for each card instead of each programme")] = False,
+    form: Format = Form.TABLE,
+    output: Output = None,
+    font: Font = None,
+) -> Report | None:
+    """What credit cards owe, by how long it has been due: current, 1-30, 31-60, 61-90, over 90 days.
+
+    Example:
+      authsrv report ageing --on 2026-01-31 --by-card --data-dir /var/lib/authsrv
+
+    JSON (amounts in minor units; "cards" in place of "card" without --by-card):
+      {"title": "Corner Shop: receivables by age", "notes": ["at the end of 2026-01-31, by days overdue"],
+       "rows": [{"programme": "credit", "card": 17, "unit": "EUR", "debt": 1200, "current": 700, "to_30": 500,
+                 "to_60": 0, "to_90": 0, "beyond": 0}],
+       "sums": [{"programme": "sum", "unit": "EUR", "debt": 1200, "current": 700, "to_30": 500, "to_60": 0,
+                 "to_90": 0, "beyond": 0}]}
+    """
+    reading = finance.read_ageing(day(on, "--on"), by_card=by_card)
+    return trio.run(finance.report, settings, Paper(form, output, font), reading)
+
+
+@command(report_commands, "settlement")
+def report_settlement(
+    settings: Settings,
+    first: From = None,
+    last: To = None,
+    form: Format = Form.TABLE,
+    output: Output = None,
+    font: Font = None,
+) -> Report | None:
+    """What each branch took for cards and gave on them, and how much of it on cards of other branches.
+
+    Example:
+      authsrv report settlement --from 2026-01-01 --to 2026-01-31 --data-dir /var/lib/authsrv
+
+    JSON (amounts in minor units):
+      {"title": "Corner Shop: settlement between branches", "notes": ["booked from 2026-01-01 to 2026-01-31"],
+       "rows": [{"branch": 1, "name": "Centre", "unit": "EUR", "taken": 5000, "given": 1250, "net": 3750,
+                 "given_on_others": 0, "given_elsewhere": 700, "due": -700}],
+       "sums": [{"branch": "sum", "unit": "EUR", "taken": 5000, "given": 1250, "net": 3750, "given_on_others": 0,
+                 "given_elsewhere": 700, "due": -700}]}
+    """
+    reading = finance.read_settlement(day(first, "--from"), day(last, "--to"))
+    return trio.run(finance.report, settings, Paper(form, output, font), reading)
+
+
+@command(report_commands, "statement")
+def report_statement(
+    settings: Settings,
+    number: Annotated[
+        str | None,
+        typer.Argument(help="the card's number; - reads it from standard input, where nobody else sees it"),
+    ] = None,
+    card: Annotated[
+        int | None, typer.Option("--card", help="the card's id in the ledger, in place of its number")
+    ] = None,
+    first: From = None,
+    last: To = None,
+    form: Format = Form.TABLE,
+    output: Output = None,
+    font: Font = None,
+) -> Report | None:
+    """A card's statement: opening, what was charged, paid and credited, closing, and what is due when.
+
+    Example:
+      authsrv report statement --card 17 --from 2026-01-01 --to 2026-01-31 --data-dir /var/lib/authsrv
+
+    JSON (amounts in minor units):
+      {"title": "Corner Shop: statement", "notes": ["card 17, credit, booked from 2026-01-01 to 2026-01-31, in EUR"],
+       "rows": [{"booked_on": "2026-01-01", "authorization": null, "branch": null, "movement": "opening",
+                 "debit": null, "credit": null, "balance": 0},
+                {"booked_on": "2026-01-02", "authorization": "313000000015", "branch": "Centre",
+                 "movement": "charge", "debit": 1200, "credit": null, "balance": -1200}],
+       "sums": []}
+    """
+    if (number is None) == (card is None):
+        raise SettingsError("say which card: its number (- reads it from standard input), or --card ID")
+    digits = sys.stdin.readline().strip() if number == "-" else number
+    reading = finance.read_statement(settings, digits, card, day(first, "--from"), day(last, "--to"))
+    return trio.run(finance.report, settings, Paper(form, output, font), reading)
 
 
 def day(text: str | None, option: str) -> dt.date | None:

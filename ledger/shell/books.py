@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Sequence
+
+    import asyncpg
 
     from ledger.shell.door import Connection
 
@@ -84,3 +87,62 @@ async def summary(connection: Connection) -> list[dict[str, Any]]:
     return [
         dict(row) for row in await connection.fetch("select * from book_summary order by unit, account, programme_kind")
     ]
+
+
+async def names(connection: Connection) -> tuple[dict[int, str], dict[int, str], dict[int, str]]:
+    """What people call branches, modules and programmes, by number."""
+    branches, modules, programmes = [
+        {row["number"]: row["name"] for row in await connection.fetch(f"select number, name from {table}")}  # noqa: S608 - ours
+        for table in ("branches", "modules", "programmes")
+    ]
+    return branches, modules, programmes
+
+
+async def turnover(connection: Connection, first: dt.date, last: dt.date, by: Sequence[str]) -> list[dict[str, Any]]:
+    """What was moved on booked days, by some of day, branch, module, cashier and programme."""
+    return [dict(row) for row in await connection.fetch("select * from turnover($1, $2, $3)", first, last, list(by))]
+
+
+async def outstanding(connection: Connection, day: dt.date) -> list[dict[str, Any]]:
+    """What cards are owed and owe at the end of a booked day, by programme."""
+    return [dict(row) for row in await connection.fetch("select * from outstanding_on($1)", day)]
+
+
+async def ageing(connection: Connection, day: dt.date) -> list[dict[str, Any]]:
+    """What each credit card owes at the end of a booked day, by how long it has been due."""
+    return [dict(row) for row in await connection.fetch("select * from ageing_on($1)", day)]
+
+
+async def settlement(connection: Connection, first: dt.date, last: dt.date) -> list[dict[str, Any]]:
+    """What each branch took for cards and gave on them on booked days."""
+    return [dict(row) for row in await connection.fetch("select * from settlement($1, $2)", first, last)]
+
+
+async def card(connection: Connection, card: int) -> asyncpg.Record | None:
+    """A card's programme and unit; None where there is no such card."""
+    return await connection.fetchrow("select * from card_kinds where card = $1", card)
+
+
+async def card_of(connection: Connection, tokens: Sequence[bytes]) -> int | None:
+    """The card that one of these tokens leads to."""
+    found: int | None = await connection.fetchval("select card from card_numbers where token = any ($1)", list(tokens))
+    return found
+
+
+async def card_balance(connection: Connection, card: int, day: dt.date, unit: int) -> int:
+    """What a card held, less what it owed, at the end of a booked day."""
+    return int(
+        await connection.fetchval(
+            "select coalesce(sum(balance), 0) from card_balance_on($1, $2) where unit = $3", card, day, unit
+        )
+    )
+
+
+async def card_movements(connection: Connection, card: int, first: dt.date, last: dt.date) -> list[dict[str, Any]]:
+    """What happened to a card on booked days, in order."""
+    return [dict(row) for row in await connection.fetch("select * from card_movements($1, $2, $3)", card, first, last)]
+
+
+async def open_charges(connection: Connection, card: int, day: dt.date) -> list[dict[str, Any]]:
+    """What a credit card's debt was made of at the end of a booked day, oldest first."""
+    return [dict(row) for row in await connection.fetch("select * from open_charges_on($1, $2)", day, card)]

@@ -356,5 +356,152 @@ create view passes_to_lapse as
       from passes p join accounts a on a.card = p.card and a.kind = 1
      where a.balance > 0 and p.lapses_on <= (select (clock_timestamp() at time zone zone)::date from issuer);
 
+-- --------------------------------------------------------------------------------------------------------------- the reports
+--
+-- A report counts by booked day: what was booked on a day stays there, and a reversal counts on its own day, branch and cashier, at
+-- the sort of movement that it undid. "On a day" is at its end: what was booked on it or before.
+
+-- Every movement as finance names it. Names of a booked day are dated at most 37 days before it and 2 behind: who asks for days gives
+-- `date` too, so that only the months are read that can hold them. What lapses has no branch, and `date` is the booked day.
+create view finance_movements as
+    select a.booked_on, a.decided_at, a.branch, a.module, a.date, a.sequence, a.number, a.cashier, a.programme, a.card, a.unit, m.movement,
+           a.command = 24 as reversal, a.approved as amount
+      from authorizations a
+      left join authorizations o on a.command = 24 and o.module = a.original_module and o.date = a.original_date and o.sequence = a.original_sequence
+      cross join lateral (select case when a.command = 24 then o.command else a.command end as command) k
+      cross join lateral (select case when k.command in (17, 18) then 'load' when k.command in (19, 21) then 'sale' when k.command = 23 then 'refund'
+                                      when k.command = 25 then 'payment' when k.command = 26 then 'visit' when k.command = 27 then 'cash-out'
+                                      else 'other' end as movement) m
+     where a.postings is not null
+    union all
+    select l.booked_on, l.decided_at, null, null, l.booked_on, l.id, null, null, c.programme, l.card, l.unit, 'lapse', false, l.amount
+      from lapses l join cards c on c.id = l.card;
+
+-- What was moved on booked days, by what is asked for: day, branch, module, cashier, programme.
+create function turnover(p_from date, p_to date, p_by text[],
+    out day date, out branch integer, out module bigint, out cashier bigint, out programme integer, out unit integer, out movement text,
+    out count bigint, out amount numeric, out reversals bigint, out reversed numeric)
+    returns setof record language sql stable security definer set search_path = @schema@, pg_temp as $$
+    select case when 'day' = any (p_by) then m.booked_on end, case when 'branch' = any (p_by) then m.branch end,
+           case when 'module' = any (p_by) then m.module end, case when 'cashier' = any (p_by) then m.cashier end,
+           case when 'programme' = any (p_by) then m.programme end, m.unit, m.movement,
+           count(*) filter (where not m.reversal), coalesce(sum(m.amount) filter (where not m.reversal), 0),
+           count(*) filter (where m.reversal), coalesce(sum(m.amount) filter (where m.reversal), 0)
+      from finance_movements m
+     where m.booked_on between p_from and p_to and m.date between p_from - 40 and p_to + 3
+     group by 1, 2, 3, 4, 5, 6, 7
+     order by 1, 2, 3, 4, 5, 6, 7
+$$;
+
+-- What cards held at the end of a booked day: what they hold now, less what was booked since.
+create function balances_on(p_day date, out card bigint, out kind smallint, out unit integer, out balance numeric)
+    returns setof record language sql stable security definer set search_path = @schema@, pg_temp as $$
+    select b.card, b.kind, b.unit, sum(b.balance)
+      from (select card, kind, unit, balance from accounts
+            union all
+            select card, kind, unit, -signed from movements where kind < 100 and booked_on > p_day) b
+     group by b.card, b.kind, b.unit having sum(b.balance) <> 0
+$$;
+
+-- By programme: cards with something on them, what they are owed, what they owe on credit, and what they owe after an undoing.
+create function outstanding_on(p_day date,
+    out programme integer, out kind text, out unit integer, out cards bigint, out liability numeric, out receivable numeric, out owed numeric)
+    returns setof record language sql stable security definer set search_path = @schema@, pg_temp as $$
+    select k.programme, k.kind, b.unit, count(distinct b.card), coalesce(sum(b.balance) filter (where b.kind = 1 and b.balance > 0), 0),
+           coalesce(-sum(b.balance) filter (where b.kind = 1 and b.balance < 0), 0), coalesce(-sum(b.balance) filter (where b.kind = 2), 0)
+      from balances_on(p_day) b join card_kinds k using (card)
+     group by k.programme, k.kind, b.unit order by k.programme, b.unit
+$$;
+
+-- The charges that the debts of credit cards were made of at the end of a booked day: the newest ones that cover them, as
+-- `ledger/charges.py` says. Where charges do not cover a debt, since money was paid out and its payment undone, the rest is due that
+-- day and belongs to no purchase.
+create function open_charges_on(p_day date, p_card bigint,
+    out card bigint, out programme integer, out unit integer, out module bigint, out date date, out sequence bigint, out due_on date, out amount numeric, out open numeric)
+    returns setof record language sql stable security definer set search_path = @schema@, pg_temp as $$
+    with owing as materialized (
+        select k.card, k.programme, k.unit, -sum(b.balance) as debt
+          from card_kinds k join (select * from balances_on(p_day) where p_card is null or card = p_card) b using (card)
+         where k.kind = 'credit' and (p_card is null or k.card = p_card)
+         group by k.card, k.programme, k.unit having sum(b.balance) < 0
+    ), charged as materialized (
+        select c.*, c.amount - coalesce(u.undone, 0) as net,
+               coalesce(sum(c.amount - coalesce(u.undone, 0)) over (partition by c.card order by c.id desc
+                                                                    rows between unbounded preceding and 1 preceding), 0) as newer
+          from owing o
+          join charges c using (card)
+          join authorizations a on a.module = c.module and a.date = c.date and a.sequence = c.sequence and a.booked_on <= p_day
+          left join lateral (select sum(u.amount) as undone
+                               from undos u join authorizations b on b.module = u.by_module and b.date = u.by_date and b.sequence = u.by_sequence
+                              where u.module = c.module and u.date = c.date and u.sequence = c.sequence and b.booked_on <= p_day) u on true
+    ), parts as (
+        select o.card, o.programme, o.unit, c.module, c.date, c.sequence, c.due_on, c.amount, c.id, least(c.net, o.debt - c.newer) as open
+          from owing o join charged c using (card) where c.net > 0 and o.debt > c.newer
+        union all
+        select o.card, o.programme, o.unit, null, null, null, p_day, null, null, o.debt - coalesce(c.net, 0)
+          from owing o left join (select card, sum(net) as net from charged group by card) c using (card)
+         where o.debt > coalesce(c.net, 0)
+    )
+    select card, programme, unit, module, date, sequence, due_on, amount, open from parts order by card, id nulls first
+$$;
+
+-- How long what credit cards owe has been due, at the end of a booked day.
+create function ageing_on(p_day date,
+    out card bigint, out programme integer, out unit integer, out debt numeric,
+    out current numeric, out to_30 numeric, out to_60 numeric, out to_90 numeric, out beyond numeric)
+    returns setof record language sql stable security definer set search_path = @schema@, pg_temp as $$
+    select card, programme, unit, sum(open),
+           coalesce(sum(open) filter (where p_day - due_on <= 0), 0), coalesce(sum(open) filter (where p_day - due_on between 1 and 30), 0),
+           coalesce(sum(open) filter (where p_day - due_on between 31 and 60), 0), coalesce(sum(open) filter (where p_day - due_on between 61 and 90), 0),
+           coalesce(sum(open) filter (where p_day - due_on > 90), 0)
+      from open_charges_on(p_day, null)
+     group by card, programme, unit order by programme, card
+$$;
+
+-- What happened to a card's value on booked days, and to what it owes: each movement with its effect on both together.
+create function card_movements(p_card bigint, p_from date, p_to date,
+    out booked_on date, out decided_at timestamptz, out number bigint, out branch integer, out module bigint, out movement text, out reversal boolean,
+    out unit integer, out effect numeric)
+    returns setof record language sql stable security definer set search_path = @schema@, pg_temp as $$
+    select m.booked_on, m.decided_at, m.number, m.branch, m.module, m.movement, m.reversal, m.unit,
+           case when (m.movement in ('load', 'payment', 'refund')) <> m.reversal then m.amount else -m.amount end
+      from finance_movements m
+     where m.card = p_card and m.booked_on between p_from and p_to
+     order by m.decided_at, m.sequence
+$$;
+
+-- What a card held and owed at the end of a booked day, by unit: above zero what it is owed, below what it owes.
+create function card_balance_on(p_card bigint, p_day date, out unit integer, out balance numeric)
+    returns setof record language sql stable security definer set search_path = @schema@, pg_temp as $$
+    select unit, sum(signed) from movements where card = p_card and kind < 100 and booked_on <= p_day group by unit
+$$;
+
+-- What each branch took for cards and gave on them, and of that what it gave on cards that another branch had sold, and others on its
+-- own: the branch of a card is the one that activated it last.
+create function settlement(p_from date, p_to date,
+    out branch integer, out unit integer, out taken numeric, out given numeric, out given_on_others numeric, out given_elsewhere numeric)
+    returns setof record language sql stable security definer set search_path = @schema@, pg_temp as $$
+    with moved as materialized (
+        select m.branch, m.card, m.unit,
+               sum(case when m.movement in ('load', 'payment') then 1 when m.movement = 'cash-out' then -1 else 0 end
+                   * case when m.reversal then -m.amount else m.amount end) as taken,
+               sum(case when m.movement in ('sale', 'visit') then 1 when m.movement = 'refund' then -1 else 0 end
+                   * case when m.reversal then -m.amount else m.amount end) as given
+          from finance_movements m
+         where m.branch is not null and m.booked_on between p_from and p_to and m.date between p_from - 40 and p_to + 3
+         group by m.branch, m.card, m.unit
+    ), homes as materialized (
+        select distinct on (card) card, branch from authorizations
+         where command = 17 and result in (0, 10) and not tombstone and card in (select card from moved) order by card, decided_at desc
+    ), sides as (
+        select m.branch, m.unit, m.taken, m.given, case when h.branch <> m.branch then m.given else 0 end as on_others, 0::numeric as elsewhere
+          from moved m left join homes h using (card)
+        union all
+        select h.branch, m.unit, 0, 0, 0, m.given from moved m join homes h using (card) where h.branch <> m.branch
+    )
+    select branch, unit, sum(taken), sum(given), sum(on_others), sum(elsewhere) from sides group by branch, unit order by unit, branch
+$$;
+
 revoke all on movement_rules from public;
-revoke all on function late_totals_since from public;
+revoke all on function late_totals_since, turnover, balances_on, outstanding_on, open_charges_on, ageing_on, card_movements, card_balance_on, settlement
+    from public;

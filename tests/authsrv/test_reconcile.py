@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from back_office import active_card, credit_card, new_card, new_pass
-from shop import BARE, DESK, TILLS, Shop, as_owner, name_of
+from back_office import active_card, trade
+from shop import TILLS, Shop, as_owner, name_of
 from typer.testing import CliRunner
 
 from authsrv.amounts import Units
@@ -19,8 +19,7 @@ from authsrv.books import CHECKS, MEANING, Difference, Found, told
 from authsrv.shell.cli import app
 from authsrv.shell.finance import look, reconcile
 from authsrv.shell.settings import load_settings
-from protocol.messages import OriginalName, Totals
-from protocol.numbers import Command, GivenReason, Result
+from protocol.numbers import Command
 
 if TYPE_CHECKING:
     from conftest import Issuer
@@ -33,52 +32,6 @@ ALL = 1000
 async def reconciled(shop: Shop) -> Report:
     """What finance is told now."""
     return await reconcile(load_settings({"database": shop.owner_dsn}, None), None, ALL)
-
-
-async def trade(shop: Shop) -> dict[str, int]:
-    """Something of everything that moves, holds, owes, is undone and is counted; the ids of cards by what they are."""
-    till, other, desk = shop.till(), shop.till(TILLS[2]), shop.till(DESK)
-    gift, credit, visits = await active_card(shop, 5000), await credit_card(shop), await new_pass(shop)
-    await till.sale(gift, 700)
-    assert (await till.sale(gift, 999_999)).result == Result.FUNDS
-    sold = await other.sale(gift, 500)
-    refunded = await other.ask(Command.REFUND, original=name_of(sold), amount=200)
-    await other.reverse(name_of(refunded), 200)
-    await other.ask(Command.REFUND, original=name_of(sold), amount=100)
-    undone = await till.sale(gift, 50)
-    await till.reverse(name_of(undone), 50)
-    await till.reverse(name_of(undone), 50)
-    held = await till.ask(Command.HOLD, card=gift, amount=300)
-    await till.ask(Command.CONFIRM, original=name_of(held), amount=250)
-    await till.ask(Command.RELEASE, original=name_of(await till.ask(Command.HOLD, card=gift, amount=310)))
-    await till.reverse(name_of(await till.ask(Command.HOLD, card=gift, amount=10)), 10)
-    await till.ask(Command.HOLD, card=gift, amount=20)
-    await till.sale(credit, 1200)
-    bought = await till.sale(credit, 300)
-    await till.ask(Command.REFUND, original=name_of(bought), amount=300)
-    paid = await till.ask(Command.PAYMENT, card=credit, amount=400)
-    await till.reverse(name_of(paid), 400)
-    await desk.ask(Command.LIMIT, card=credit, limit=100)
-    await till.ask(Command.VISIT, card=visits)
-    spent = await active_card(shop, 1000)
-    reload = await till.ask(Command.RELOAD, card=spent, amount=500)
-    await till.sale(spent, 1500)
-    await till.reverse(name_of(reload), 500)
-    closed = await active_card(shop, 900)
-    await till.ask(Command.CASH_OUT, card=closed)
-    today = await shop.today()
-    tombstone = await till.reverse(OriginalName(today, till.sequence + 50), 700)
-    renewed = await new_card(shop)
-    await till.ask(Command.BLOCK, card=gift, reason=GivenReason.LOST)
-    replaced = await desk.ask(Command.REPLACE, card=gift, new_card=renewed)
-    counted = await other.ask(
-        Command.TOTALS,
-        unit=978,
-        totals=Totals(OriginalName(today, 1), OriginalName(today, other.sequence), ((0, 0),) * 10),
-    )
-    assert (tombstone.reason, replaced.result, counted.result) == (2, Result.APPROVED, Result.TOTALS_DIFFER)
-    ids = {"gift": gift, "credit": credit, "visits": visits, "spent": spent, "closed": closed, "new": BARE}
-    return {what: shop.card_ids[number] for what, number in ids.items()}
 
 
 async def test_a_busy_clean_ledger_has_no_differences(shop: Shop) -> None:
@@ -365,8 +318,8 @@ async def test_the_switch_reads_none_of_it(shop: Shop) -> None:
 
     async def ask(connection: Any) -> None:
         for check in CHECKS:
+            given = f"{check.relation}('2026-01-01')" if check.dated else check.relation
             with pytest.raises(Exception, match="permission denied"):
-                given = f"{check.relation}('2026-01-01')" if check.dated else check.relation
                 await connection.fetch(f"select * from {given}")  # noqa: S608 - ours
 
     await as_owner(shop.switch_dsn, ask)
