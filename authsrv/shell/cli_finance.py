@@ -9,8 +9,10 @@ import trio
 import typer
 
 from authsrv.books import SHOWN
+from authsrv.journal import Dialect
 from authsrv.shell import finance
 from authsrv.shell.cli import app, command
+from authsrv.shell.export import export as export_journal
 from authsrv.shell.finance import Form, Paper
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings, SettingsError
@@ -188,6 +190,39 @@ def report_statement(
     digits = sys.stdin.readline().strip() if number == "-" else number
     reading = finance.read_statement(settings, digits, card, day(first, "--from"), day(last, "--to"))
     return trio.run(finance.report, settings, Paper(form, output, font), reading)
+
+
+@command(app, "export")
+def export(
+    settings: Settings,
+    form: Annotated[Dialect, typer.Option("--format", help="hledger or beancount")],
+    first: Annotated[
+        str | None, typer.Option("--from", help="first booked day, for what follows an earlier export [default: all]")
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", help="last booked day [default: yesterday]")] = None,
+    detail: Annotated[
+        bool, typer.Option("--detail", help="a transaction for each authorization, not each day and branch")
+    ] = False,
+    output: Output = None,
+    wait_s: Annotated[
+        float, typer.Option("--wait-s", min=0, help="how long to wait for who may still book on the last day")
+    ] = 60.0,
+) -> Report | None:
+    """Write the books as a journal of double entry, of booked days that are closed.
+
+    The last day and all before it are closed first, for ever: nothing is booked on them any more, so that no later
+    export finds a row that this one has not. With --from the day behind an earlier export's last, the two files one
+    behind the other are the export of both. Without it, the journal ends with the balances that the ledger has.
+
+    Example:
+      authsrv export --format hledger --output books.journal --data-dir /var/lib/authsrv
+
+    JSON (with --output; without it, the journal is printed):
+      {"format": "hledger", "file": "books.journal", "from": "2000-01-01", "to": "2026-01-31", "transactions": 62,
+       "postings": 310}
+    """
+    days = (day(first, "--from"), day(last, "--to"))
+    return trio.run(lambda: export_journal(settings, form, days, detail=detail, output=output, wait_s=wait_s))
 
 
 def day(text: str | None, option: str) -> dt.date | None:

@@ -24,7 +24,7 @@ from authsrv.books import (
 )
 from authsrv.keys import CARD_BYTES, Purpose
 from authsrv.sheet import Sheet, comma_separated, text, values
-from authsrv.shell.commands import as_owner
+from authsrv.shell.owner import as_owner
 from authsrv.shell.enrolment import EnrolmentError, load_ring
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings, SettingsError

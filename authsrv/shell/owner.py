@@ -7,14 +7,15 @@ come with one commit. Acts on cards and authorizations are requests, and `authsr
 import json
 import os
 import pwd
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from authsrv.shell.settings import Settings
 from ledger.faults import Unfit
 from ledger.shell.database import open_database
-from ledger.shell.door import Connection, commit, open_door
+from ledger.shell.door import Connection, Door, commit, open_door
 from ledger.shell.revisions import HEAD
 
 T = TypeVar("T")
@@ -28,6 +29,32 @@ class Entry:
     about: dict[str, Any] = field(default_factory=dict)
 
 
+@asynccontextmanager
+async def owner_door(settings: Settings, application: str = "authsrv desk") -> AsyncIterator[Door]:
+    """The door to the issuer's database as the owner of its schema."""
+    async with (
+        open_database(**settings.place) as database,
+        open_door(
+            database.owner_dsn, schema=database.schema, connections=1, connect_s=10.0, application=application
+        ) as door,
+    ):
+        yield door
+
+
+async def in_transaction(door: Door, work: Callable[[Connection], Awaitable[T]], begin: str = "begin") -> T:
+    """Run `work` in one transaction, opened by `begin`, and return what it returns."""
+
+    async def whole(connection: Connection) -> T:
+        await connection.execute(begin)
+        await connection.execute("set local statement_timeout = 0")  # a person waits, and can break it off
+        await check_revision(connection)
+        result = await work(connection)
+        await commit(connection)
+        return result
+
+    return await door.run(whole)
+
+
 async def as_owner(
     settings: Settings,
     work: Callable[[Connection], Awaitable[T]],
@@ -39,23 +66,14 @@ async def as_owner(
     `entry` goes into the audit trail in the same transaction; what only reads has none.
     """
 
-    async def whole(connection: Connection) -> T:
-        await connection.execute(begin)
-        await connection.execute("set local statement_timeout = 0")  # a person waits, and can break it off
-        await check_revision(connection)
+    async def with_entry(connection: Connection) -> T:
         result = await work(connection)
         if entry is not None:
             await enter(connection, settings, entry.act, entry.about)
-        await commit(connection)
         return result
 
-    async with (
-        open_database(**settings.place) as database,
-        open_door(
-            database.owner_dsn, schema=database.schema, connections=1, connect_s=10.0, application="authsrv desk"
-        ) as door,
-    ):
-        return await door.run(whole)
+    async with owner_door(settings) as door:
+        return await in_transaction(door, with_entry, begin)
 
 
 async def enter(connection: Connection, settings: Settings, act: str, about: dict[str, Any]) -> None:

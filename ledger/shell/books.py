@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     import asyncpg
 
@@ -21,6 +21,8 @@ SNAPSHOT = "begin isolation level repeatable read, read only"
 
 # Sorts and hashes over whole tables; a reading is one at a time.
 PREPARE = "set local work_mem = '64MB'; set local idle_in_transaction_session_timeout = 0; set local lock_timeout = 0"
+
+PREFETCH = 5_000  # rows that lie in memory at once, of as many as there are
 
 _ROWS = """
     select sort, row, many
@@ -92,10 +94,16 @@ async def summary(connection: Connection) -> list[dict[str, Any]]:
 async def names(connection: Connection) -> tuple[dict[int, str], dict[int, str], dict[int, str]]:
     """What people call branches, modules and programmes, by number."""
     branches, modules, programmes = [
-        {row["number"]: row["name"] for row in await connection.fetch(f"select number, name from {table}")}  # noqa: S608 - ours
+        {row["number"]: row["name"] for row in await connection.fetch(f"select number, name from {table}")}  # noqa: S608
         for table in ("branches", "modules", "programmes")
     ]
     return branches, modules, programmes
+
+
+async def programme_kinds(connection: Connection) -> dict[int, str | None]:
+    """The kind of each programme, by number."""
+    rows = await connection.fetch("select * from programme_kinds")
+    return {row["programme"]: row["kind"] for row in rows}
 
 
 async def turnover(connection: Connection, first: dt.date, last: dt.date, by: Sequence[str]) -> list[dict[str, Any]]:
@@ -146,3 +154,40 @@ async def card_movements(connection: Connection, card: int, first: dt.date, last
 async def open_charges(connection: Connection, card: int, day: dt.date) -> list[dict[str, Any]]:
     """What a credit card's debt was made of at the end of a booked day, oldest first."""
     return [dict(row) for row in await connection.fetch("select * from open_charges_on($1, $2)", day, card)]
+
+
+async def closed_until(connection: Connection) -> dt.date | None:
+    """The last booked day that is closed; so are all before it. None where none is."""
+    day: dt.date | None = await connection.fetchval("select max(day) from closed_days where closed_at is not null")
+    return day
+
+
+async def mark_day(connection: Connection, day: dt.date) -> None:
+    """Let nothing be booked any more on a day that has ended, from the commit on; not in a snapshot."""
+    await connection.execute("select mark_day($1)", day)
+
+
+async def close_day(connection: Connection, day: dt.date) -> bool:
+    """Close a marked day, unless a transaction that may still book on it is running; not in a snapshot."""
+    closed: bool = await connection.fetchval("select close_day($1)", day)
+    return closed
+
+
+async def journal_accounts(connection: Connection, last: dt.date) -> list[dict[str, Any]]:
+    """The accounts that have moved until the end of a booked day, each with its first."""
+    return [dict(row) for row in await connection.fetch("select * from journal_accounts($1)", last)]
+
+
+async def journal_balances(connection: Connection, day: dt.date) -> list[dict[str, Any]]:
+    """What stood on the accounts at the end of a closed day, not by postings."""
+    return [dict(row) for row in await connection.fetch("select * from journal_balances($1)", day)]
+
+
+async def journal(
+    connection: Connection, first: dt.date, last: dt.date, *, detail: bool
+) -> AsyncIterator[dict[str, Any]]:
+    """The lines of the journal of booked days, by day and branch or by authorization, one after the other."""
+    by = "journal_by_authorization" if detail else "journal_by_day"
+    lines = f"select * from {by}($1, $2)"  # noqa: S608 - ours
+    async for row in connection.cursor(lines, first, last, prefetch=PREFETCH):
+        yield dict(row)

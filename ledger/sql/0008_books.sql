@@ -502,6 +502,57 @@ create function settlement(p_from date, p_to date,
     select branch, unit, sum(taken), sum(given), sum(on_others), sum(elsewhere) from sides group by branch, unit order by unit, branch
 $$;
 
+-- -------------------------------------------------------------------------------------------------------------- the journal
+--
+-- Every side of every posting with what a journal names it by. `debit` is signed as a bookkeeper signs it: a debit is above zero.
+create view journal_lines as
+    select a.booked_on, a.decided_at, a.branch, a.module, a.date, a.sequence, a.number, a.command, a.card, a.programme,
+           p.ordinal, k.kind, p.unit, k.debit
+      from authorizations a, unnest(a.postings) with ordinality p(debit, credit, unit, amount, ordinal),
+           lateral (values (p.debit, p.amount), (p.credit, -p.amount)) k(kind, debit)
+     where a.postings is not null
+    union all
+    select l.booked_on, l.decided_at, null, 0, l.booked_on, l.id, null, null, l.card, c.programme, 1, k.kind, l.unit, k.debit
+      from lapses l join cards c on c.id = l.card, lateral (values (1::smallint, l.amount), (103::smallint, -l.amount)) k(kind, debit);
+
+-- By booked day and branch: what moved on each account. Only a card's accounts are told by programme, only tender and sales by branch.
+create function journal_by_day(p_from date, p_to date,
+    out booked_on date, out branch integer, out kind smallint, out programme integer, out unit integer, out debit numeric)
+    returns setof record language sql stable security definer set search_path = @schema@, pg_temp as $$
+    select booked_on, branch, kind, case when kind < 100 then programme end, unit, sum(debit)
+      from journal_lines
+     where booked_on between p_from and p_to and date between p_from - 40 and p_to + 3
+     group by 1, 2, 3, 4, 5 having sum(debit) <> 0
+     order by booked_on, branch nulls last, unit, kind, 4
+$$;
+
+-- By authorization, in the order of their decisions.
+create function journal_by_authorization(p_from date, p_to date,
+    out booked_on date, out branch integer, out module bigint, out date date, out sequence bigint, out number bigint, out command integer, out card bigint,
+    out kind smallint, out programme integer, out unit integer, out debit numeric)
+    returns setof record language sql stable security definer set search_path = @schema@, pg_temp as $$
+    select booked_on, branch, module, date, sequence, number, command, card, kind, case when kind < 100 then programme end, unit, debit
+      from journal_lines
+     where booked_on between p_from and p_to and date between p_from - 40 and p_to + 3
+     order by booked_on, decided_at, module, date, sequence, ordinal, debit desc
+$$;
+
+-- Each account that has moved until the end of a booked day, and the first day that it did.
+create function journal_accounts(p_to date, out kind smallint, out programme integer, out branch integer, out first date)
+    returns setof record language sql stable security definer set search_path = @schema@, pg_temp as $$
+    select kind, case when kind < 100 then programme end, case when kind in (100, 101) then branch end, min(booked_on)
+      from journal_lines where booked_on <= p_to group by 1, 2, 3 order by 1, 2, 3
+$$;
+
+-- What stood on each account at the end of a closed day, by the balances of cards and by what the day was closed with, and not by postings.
+create function journal_balances(p_day date, out kind smallint, out programme integer, out unit integer, out debit numeric)
+    returns setof record language sql stable security definer set search_path = @schema@, pg_temp as $$
+    select b.kind, k.programme, b.unit, -sum(b.balance) from balances_on(p_day) b join card_kinds k using (card) group by 1, 2, 3
+    union all
+    select kind, null, unit, -balance from closing_balances where day = p_day
+    order by 1, 2, 3
+$$;
+
 revoke all on movement_rules from public;
-revoke all on function late_totals_since, turnover, balances_on, outstanding_on, open_charges_on, ageing_on, card_movements, card_balance_on, settlement
-    from public;
+revoke all on function late_totals_since, turnover, balances_on, outstanding_on, open_charges_on, ageing_on, card_movements, card_balance_on, settlement,
+    journal_by_day, journal_by_authorization, journal_accounts, journal_balances from public;

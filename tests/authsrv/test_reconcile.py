@@ -6,6 +6,8 @@ What is planted is planted as a superuser does it whom no trigger stops, within 
 from __future__ import annotations
 
 import datetime as dt
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +17,7 @@ from shop import TILLS, Shop, as_owner, name_of
 from typer.testing import CliRunner
 
 from authsrv.amounts import Units
-from authsrv.books import CHECKS, MEANING, Difference, Found, told
+from authsrv.books import CHECKS, INFORMATION, MEANING, Difference, Found, told
 from authsrv.shell.cli import app
 from authsrv.shell.finance import look, reconcile
 from authsrv.shell.settings import load_settings
@@ -323,3 +325,10 @@ async def test_the_switch_reads_none_of_it(shop: Shop) -> None:
                 await connection.fetch(f"select * from {given}")  # noqa: S608 - ours
 
     await as_owner(shop.switch_dsn, ask)
+
+
+def test_the_page_about_books_tells_every_sort_of_difference() -> None:
+    """Each has a row, in the order in which they are told, and there is no row for another."""
+    page = (Path(__file__).parents[2] / "deploy" / "BOOKS.md").read_text("utf-8")
+    assert re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE) == list(MEANING)
+    assert re.findall(r"^\| (?!list|sort|-)([a-z][^`|]+) \|", page, re.MULTILINE) == list(INFORMATION)
