@@ -79,6 +79,7 @@ MEANING: Final = {
     "pass": "a pass that lapses on another day than the one after its last, or never",
     "lapse": "visits that lapsed of no pass, or before its end",
     "card": "a card is active or closed, or is not, against what its authorizations say",
+    "block": "a card is blocked, or is not, against what its authorizations say",
     "card number": "no live number leads to a card, or more than one",
     "totals": "totals without their authorization, or answered otherwise than they compare",
     "late totals": "totals that would be counted otherwise now: a request of theirs came behind them",

@@ -1,8 +1,8 @@
 """A report as pages (PDF, A4): the head of the table on each page, amounts at the right, pages numbered.
 
-The font comes along with the library that writes the pages and has the letters of western and central Europe. Another
-one, such as DejaVu Sans for Cyrillic, is given as a TrueType file. A letter that a font lacks is written with those
-that it has, never dropped.
+The font that comes along with the library has the letters of western Europe alone; another one, such as DejaVu Sans
+with those of all of it, is given as a TrueType file. A word with a letter that a font lacks is written in Latin
+letters without accents, never dropped.
 """
 
 import io

@@ -141,6 +141,9 @@ async def trade(shop: Shop) -> dict[str, int]:
     today = await shop.today()
     tombstone = await till.reverse(OriginalName(today, till.sequence + 50), 700)
     renewed = await new_card(shop)
+    await till.ask(Command.BLOCK, card=BARE, reason=GivenReason.STOLEN)
+    await till.ask(Command.BLOCK, card=spent, reason=GivenReason.HOLDER)
+    await till.ask(Command.UNBLOCK, card=spent, reason=GivenReason.HOLDER)
     await till.ask(Command.BLOCK, card=gift, reason=GivenReason.LOST)
     replaced = await desk.ask(Command.REPLACE, card=gift, new_card=renewed)
     counted = await other.ask(

@@ -27,7 +27,9 @@ Format = Annotated[Form, typer.Option("--format", help="table, csv, json, xlsx o
 Output = Annotated[
     Path | None, typer.Option("--output", help="the file to write, in place of standard output; one there is replaced")
 ]
-Font = Annotated[Path | None, typer.Option("--font", help="for pdf: a TrueType file with the letters that names need")]
+Font = Annotated[
+    Path | None, typer.Option("--font", help="for pdf: a TrueType file [default: DejaVu Sans, where the system has it]")
+]
 From = Annotated[str | None, typer.Option("--from", help="first booked day [default: the first of the month of --to]")]
 To = Annotated[str | None, typer.Option("--to", help="last booked day [default: today]")]
 On = Annotated[str | None, typer.Option("--on", help="the booked day at whose end [default: today]")]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from authsrv.amounts import Units
 from authsrv.books import (
@@ -116,6 +116,12 @@ async def issuer(connection: Connection) -> tuple[Units, dt.date]:
 # Reports
 
 
+FONTS: Final = tuple(
+    Path("/usr/share/fonts", place, "DejaVuSans.ttf") for place in ("truetype/dejavu", "dejavu-sans-fonts", "TTF")
+)
+"""Where Debian, Fedora and Arch put a font that has every letter of Europe; the first one that is there is used."""
+
+
 class Form(Enum):
     """How a report is written."""
 
@@ -165,7 +171,7 @@ def _written(sheet: Sheet, paper: Paper) -> Report | None:
             from authsrv.paper import FontError, pages  # noqa: PLC0415 - only this form needs it
 
             try:
-                content = pages(sheet, paper.font)
+                content = pages(sheet, paper.font or next(filter(Path.is_file, FONTS), None))
             except FontError as error:
                 raise SettingsError(f"--font: {error}") from None
     if paper.output is not None:

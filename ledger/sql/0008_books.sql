@@ -239,7 +239,8 @@ create view wrong_lapses as
      where k.kind is distinct from 'visits' or l.unit <> 32769 or l.ended_on >= i.day or l.booked_on < i.day
         or l.booked_on > greatest(i.day, (select max(day) + 1 from closed_days));
 
--- Cards that are active, or closed, without what made them so, and those that no number or more than one leads to.
+-- Cards that are active, closed or blocked without what made them so, and those that no number or more than one leads to. A number in
+-- another's place may end a block, by what the block was for; of what one batch did to a card the order is not known.
 create view wrong_cards as
     select w.difference, c.id as card, k.unit
       from cards c
@@ -250,10 +251,15 @@ create view wrong_cards as
                   where a.command = 17 and a.result in (0, 10) and not a.tombstone group by a.card) s on s.card = c.id
       left join (select distinct card from authorizations where command = 27 and result = 0 and not tombstone) p on p.card = c.id
       left join (select card, count(*) filter (where live) as live from card_numbers group by card) n on n.card = c.id
+      left join (select card, max(decided_at) filter (where command = 28) as blocked, max(decided_at) filter (where command = 29) as unblocked,
+                        max(decided_at) filter (where command = 31) as replaced
+                   from authorizations where command in (28, 29, 31) and result = 0 and not tombstone group by card) b on b.card = c.id
       cross join lateral unnest(array_remove(array[
           case when case c.status when 0 then coalesce(s.sold, false)
                                   when 1 then not coalesce(s.sold, false) or p.card is not null
                                   else p.card is null and n.card is not null end then 'card' end,
+          case when c.blocked is null and b.blocked > greatest(b.unblocked, b.replaced, '-infinity') then 'block'
+               when c.blocked > 0 and (b.blocked is null or b.unblocked > b.blocked) then 'block' end,
           case when n.live > 1 or (c.status <> 3 and coalesce(n.live, 0) = 0) then 'card number' end], null)) w(difference);
 
 -- Totals without their authorization, or answered otherwise than they compare.
