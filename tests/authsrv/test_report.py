@@ -7,7 +7,6 @@ import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import trio
 from back_office import active_card, credit_card, trade
 from books import names, postings, record, undos
@@ -51,10 +50,11 @@ async def book(
     )
 
     async def work(connection: Any) -> None:
-        await connection.execute("select make_month($1)", day)
+        for each in (day, more.get("named", day)):
+            await connection.execute("select make_month($1)", each)
         programme = await connection.fetchval("select programme from cards where id = $1", card)
         rows = names(
-            day,
+            more.get("named", day),
             sequence,
             command=command,
             card=card,
@@ -119,16 +119,15 @@ async def test_what_is_owed_is_aged_as_of_any_day(shop: Shop) -> None:
     assert (total["programme"], total["cards"], total["debt"]) == ("credit", 1, 3200)
 
 
-@pytest.mark.parametrize(("days", "age"), [(0, 0), (1, 1), (30, 1), (31, 2), (60, 2), (61, 3), (90, 3), (91, 4)])
-async def test_the_bounds_of_the_ages(shop: Shop, days: int, age: int) -> None:
+async def test_the_bounds_of_the_ages(shop: Shop) -> None:
     """Due today is current; 1 to 30, 31 to 60, 61 to 90 and over 90 days are ages."""
-    card, today = shop.card_ids[await credit_card(shop)], await shop.today()
-    due_on = today - dt.timedelta(days=days)
-    await book(shop, due_on, card, SALE, VALUE, REDEEMED, 100, due_on=due_on)
-    [row] = await report(shop, "ageing")
-    assert [row[key] for key in ("current", "to_30", "to_60", "to_90", "beyond")] == [
-        100 * (age == n) for n in range(5)
-    ]
+    today, ages = await shop.today(), {}
+    for days, age in ((0, 0), (1, 1), (30, 1), (31, 2), (60, 2), (61, 3), (90, 3), (91, 4)):
+        card, due_on = shop.card_ids[await credit_card(shop)], today - dt.timedelta(days=days)
+        await book(shop, due_on, card, SALE, VALUE, REDEEMED, 100, due_on=due_on)
+        ages[card] = [100 * (age == n) for n in range(5)]
+    rows = await report(shop, "ageing", "--by-card")
+    assert {row["card"]: [row[key] for key in ("current", "to_30", "to_60", "to_90", "beyond")] for row in rows} == ages
 
 
 async def test_a_debt_without_purchase_is_current(shop: Shop) -> None:
@@ -162,6 +161,17 @@ async def test_a_statement_goes_from_opening_to_closing(shop: Shop) -> None:
     assert due == [
         f"due {day}: {amount} EUR" for day, amount in zip(days, ("18.00", "4.00", "3.00", "7.00"), strict=True)
     ]
+
+
+async def test_the_opening_is_what_stood_the_day_before(shop: Shop) -> None:
+    """What was booked on the first day itself is a movement, what was booked before it is not."""
+    card, today = await owing(shop)
+    told = {}
+    for days in (81, 80, 79):
+        first = str(today - dt.timedelta(days=days))
+        rows = await report(shop, "statement", "--card", str(card), "--from", first, "--to", first)
+        told[days] = [row["balance"] for row in rows]
+    assert told == {81: [-1000, -1000], 80: [-1000, -3000, -3000], 79: [-3000, -3000]}
 
 
 async def test_a_statement_is_asked_for_by_number(shop: Shop, tmp_path: Path) -> None:
@@ -244,6 +254,18 @@ async def test_only_the_days_asked_for_count(shop: Shop) -> None:
         await book(shop, day, card, LOAD, TENDER, VALUE, 10**place)
     [row] = await report(shop, "sales", "--from", str(days[1]), "--to", str(days[2]))
     assert (row["count"], row["amount"]) == (2, 110)
+
+
+async def test_a_movement_counts_on_its_booked_day_whatever_its_name_says(shop: Shop) -> None:
+    """A till's calendar may be 36 days behind and 2 ahead."""
+    card, today = shop.card_ids[await active_card(shop, 5000)], await shop.today()
+    day = today - dt.timedelta(days=60)
+    for place, days in enumerate((-36, 0, 2)):
+        await book(shop, day, card, LOAD, TENDER, VALUE, 10**place, named=day + dt.timedelta(days=days))
+    [row] = await report(shop, "sales", "--from", str(day), "--to", str(day))
+    assert (row["count"], row["amount"]) == (3, 111)
+    [branch] = await report(shop, "settlement", "--from", str(day), "--to", str(day))
+    assert branch["taken"] == 111
 
 
 async def test_branches_settle_what_they_gave_on_cards_of_others(shop: Shop) -> None:
