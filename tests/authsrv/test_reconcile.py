@@ -6,6 +6,7 @@ What is planted is planted as a superuser does it whom no trigger stops, within 
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -301,6 +302,17 @@ async def test_the_exact_rows_are_told_and_the_exit_code_is_1(shop: Shop, issuer
     assert done.stderr.startswith("authsrv: 4 differences")
     as_json = await trio.to_thread.run_sync(lambda: CliRunner().invoke(app, [*words, "--json"]))
     assert as_json.exit_code == 1
+    told = json.loads(as_json.stdout)
+    assert [(each["sort"], each["count"], len(each["rows"])) for each in told["differences"]] == [
+        ("moved", 1, 1),
+        ("card", 3, 1),
+    ]
+    assert told["differences"][0]["rows"] == [
+        {
+            "module": TILLS[0], "date": str(sale["date"]), "sequence": sale["sequence"], "number": sale["number"],
+            "card": card, "unit": 978, "found": 700, "expected": 699,
+        }
+    ]  # fmt: skip
 
 
 def test_a_difference_is_told_by_what_it_is_about() -> None:
