@@ -20,11 +20,10 @@ from authsrv.shell.enrolment import (
     refusals,
     tokens_and_verifiers,
 )
-from authsrv.shell.owner import check_revision, enter
+from authsrv.shell.owner import check_revision, enter, owner_door
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings
-from ledger.shell.database import open_database
-from ledger.shell.door import Connection, commit, open_door
+from ledger.shell.door import Connection, commit
 from loyalty.programme import AccessCode
 
 BATCH_LINES: Final = 5000
@@ -65,12 +64,7 @@ async def import_cards(settings: Settings, programme: str, file: Path, progress:
     except OSError as error:
         raise EnrolmentError(f"{file} cannot be read: {error.strerror}") from None
     with source:
-        async with (
-            open_database(**settings.place) as database,
-            open_door(
-                database.owner_dsn, schema=database.schema, connections=1, connect_s=10.0, application="authsrv import"
-            ) as door,
-        ):
+        async with owner_door(settings, "authsrv import") as door:
 
             async def begin(connection: Connection) -> tuple[KeyRing, int, AccessCode]:
                 await connection.execute("begin")

@@ -24,7 +24,7 @@ from authsrv.keys import CARD_BYTES, KeyRing
 from authsrv.registry import Registry
 from authsrv.shell.enrolment import EnrolmentError, refusals
 from authsrv.shell.lanes import StaleRules
-from authsrv.shell.owner import check_revision
+from authsrv.shell.owner import check_revision, owner_door
 from authsrv.shell.report import Report
 from authsrv.shell.rules import Rules
 from authsrv.shell.settings import Settings
@@ -32,8 +32,7 @@ from ledger.batch import Gathered, Writes
 from ledger.faults import Conflict, NameTaken, Unavailable
 from ledger.names import Name
 from ledger.shell import store
-from ledger.shell.database import open_database
-from ledger.shell.door import ANSWER_S, Connection, open_door
+from ledger.shell.door import ANSWER_S, Connection
 from protocol.crypto import BlockCipher
 from protocol.messages import Request, Response
 from protocol.numbers import Command, Reason, Result
@@ -96,12 +95,7 @@ async def carry_out(settings: Settings, operator: Operator, act: Act, *, dry_run
     faults of the ledger. After InDoubt an act that happens once may simply be given again.
     """
     kek = settings.key_encryption_key()
-    async with (
-        open_database(**settings.place) as database,
-        open_door(
-            database.owner_dsn, schema=database.schema, connections=1, connect_s=10.0, application="authsrv desk"
-        ) as door,
-    ):
+    async with owner_door(settings) as door:
         await door.run(check_revision)
         await door.run(store.make_months)
         rules = Rules(kek)

@@ -15,9 +15,9 @@ from typing import IO, Any, Final
 import trio
 
 from authsrv.journal import Chart, Dialect, Journal, Line, key, opened
-from authsrv.shell.commands import in_transaction, owner_door
 from authsrv.shell.enrolment import EnrolmentError
 from authsrv.shell.finance import names, today
+from authsrv.shell.owner import in_transaction, owner_door
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings
 from ledger.shell import books

@@ -24,8 +24,8 @@ from authsrv.books import (
 )
 from authsrv.keys import CARD_BYTES, Purpose
 from authsrv.sheet import Sheet, comma_separated, text, values
-from authsrv.shell.owner import as_owner
 from authsrv.shell.enrolment import EnrolmentError, load_ring
+from authsrv.shell.owner import as_owner
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings, SettingsError
 from authsrv.statement import Account, Names, ageing, outstanding, sales, settlement, statement
