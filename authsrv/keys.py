@@ -89,9 +89,13 @@ def _label(purpose: Purpose, owner: int, version: int) -> bytes:
 
 
 class KeyRing:
-    """An issuer's keys in every version, opened; made from (purpose, version) -> 32 bytes."""
+    """An issuer's keys in every version, opened; made from (purpose, version) -> 32 bytes.
 
-    def __init__(self, issuer: int, keys: Mapping[tuple[Purpose, int], bytes]) -> None:
+    `coming` is the next token key, 32 bytes, where one is being prepared: numbers that are issued meanwhile need heirs.
+    """
+
+    def __init__(self, issuer: int, keys: Mapping[tuple[Purpose, int], bytes], coming: bytes | None = None) -> None:
+        self._coming = Cmac(coming) if coming is not None else None
         self._first_of_token = _TOKEN_FIRST + issuer.to_bytes(4)
         self._current: dict[Purpose, int] = {}
         for purpose in ISSUER_PURPOSES:
@@ -119,6 +123,24 @@ class KeyRing:
     def token(self, card: bytes, version: int | None = None) -> bytes:
         """The 16 bytes that stand for a card number, given as the 20 bytes of the wire."""
         return _nested(_up_to(self._token_macs, version), self._first_of_token + card, _TOKEN_NEXT)
+
+    @property
+    def has_coming(self) -> bool:
+        """Whether a next token key is being prepared."""
+        return self._coming is not None
+
+    def heir(self, token: bytes) -> bytes:
+        """What a token of the newest version becomes under the coming key; raises KeyFault where none is coming."""
+        if self._coming is None:
+            raise KeyFault("no token key is coming")
+        return self._coming.tag(_TOKEN_NEXT + token)
+
+    def brought_forward(self, verifier: bytes, version: int) -> bytes:
+        """A verifier of an older version as it is under the newest key: without its code, by nesting."""
+        value = verifier
+        for mac in self._verifier_macs[version:]:
+            value = mac.tag(_VERIFIER_NEXT + value)
+        return value
 
     def verifier(self, card_id: int, digits: str, version: int | None = None) -> bytes:
         """The 16 bytes that an access code is compared by."""

@@ -25,6 +25,7 @@ from authsrv.card_number import NumberSpaceError
 from authsrv.keys import KeyFault
 from authsrv.shell import commands
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits
+from authsrv.shell.key_commands import rotate_key, show_keys
 from authsrv.shell.key_file import KeyFileError
 from authsrv.shell.logs import configure_logs
 from authsrv.shell.report import Report
@@ -258,6 +259,45 @@ def keys_init(settings: Settings) -> Report:
       {"key_file": "/var/lib/authsrv/kek"}
     """
     return trio.run(commands.init_keys, settings, secrets.token_bytes)
+
+
+@command(key_commands, "show")
+def keys_show(settings: Settings) -> Report:
+    """Show which keys there are: purpose, owner, version, check value, when it was made, and its state; never a key.
+
+    Coming: made, and not in use yet. Settling: in use, while what stands under the version before is brought forward.
+    Ended: not taken any more.
+
+    Example:
+      authsrv keys show --data-dir /var/lib/authsrv
+
+    JSON ("owner" is the number of a group or module, or 0):
+      {"keys": [{"purpose": "token", "owner": 0, "version": 1, "state": "used", "check_value": "1f3a5c7e90",
+                 "created_at": "2026-01-31T09:30:00+00:00"}]}
+    """
+    return trio.run(show_keys, settings)
+
+
+@command(key_commands, "rotate")
+def keys_rotate(
+    settings: Settings, purpose: Annotated[str, typer.Argument(help="token, verifier, digest or record")]
+) -> Report:
+    """Make a new version of a key while the switch works; deploy/KEYS.md says what each is for.
+
+    What was made under the older versions is brought forward, or stays readable. Broken off, the same command takes it
+    up where it was.
+
+    Example:
+      authsrv keys rotate token --data-dir /var/lib/authsrv
+
+    JSON:
+      {"purpose": "token", "version": 2}
+    """
+
+    def told(line: str) -> None:
+        typer.echo(line, err=True)
+
+    return trio.run(rotate_key, settings, purpose, secrets.token_bytes, told)
 
 
 @command(programme_commands, "load")

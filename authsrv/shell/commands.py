@@ -23,13 +23,13 @@ from authsrv.shell import enrolment, key_file
 from authsrv.shell import seed as seeding
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits, Random
 from authsrv.shell.kit import KitCard, new_kit
+from authsrv.shell.owner import owner_door, transaction
 from authsrv.shell.report import Report
 from authsrv.shell.secret_file import new_secret_file
 from authsrv.shell.settings import Settings, SettingsError
 from ledger.cards import CardStatus
-from ledger.faults import Unfit
 from ledger.shell.database import open_database
-from ledger.shell.door import Connection, commit, open_door
+from ledger.shell.door import Connection, open_door
 from ledger.shell.migrate import migrate, status
 from ledger.shell.revisions import HEAD
 from loyalty.source import ProgrammeError, parse_programme
@@ -43,29 +43,8 @@ MOVEMENTS_SHOWN: Final = 10
 
 async def as_owner(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
     """Run `work` in one transaction, as the owner of the issuer's schema, and return what it returns."""
-
-    async def whole(connection: Connection) -> T:
-        await connection.execute("begin")
-        await connection.execute("set local statement_timeout = 0")  # a person waits, and can break it off
-        await _check_revision(connection)
-        result = await work(connection)
-        await commit(connection)
-        return result
-
-    async with (
-        open_database(**settings.place) as database,
-        open_door(
-            database.owner_dsn, schema=database.schema, connections=1, connect_s=10.0, application="authsrv desk"
-        ) as door,
-    ):
-        return await door.run(whole)
-
-
-async def _check_revision(connection: Connection) -> None:
-    migrated = await connection.fetchval("select to_regclass('schema_version') is not null")
-    revision = await connection.fetchval("select version_num from schema_version") if migrated else None
-    if revision != HEAD:
-        raise Unfit(f"the schema is at revision {revision}, this program works with {HEAD}; run `authsrv db migrate`")
+    async with owner_door(settings) as door:
+        return await door.run(transaction(work))
 
 
 # The database
@@ -412,7 +391,7 @@ _CARD: Final = """
            coalesce(t.failures, 0) as failures, i.code as currency, i.exponent
       from card_numbers n join cards c on c.id = n.card join programmes p on p.number = c.programme
       left join tries t on t.token = n.token, issuer i
-     where n.token = any ($1)
+     where n.token = any ($1) order by n.token_key desc limit 1
 """
 _ACCOUNTS: Final = """
     select k.name, a.balance, a.held, a.floor from accounts a join account_kinds k using (kind)

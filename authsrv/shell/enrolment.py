@@ -182,20 +182,47 @@ async def init_keys(connection: Connection, kek: bytes, random: Random) -> None:
 
 
 async def load_ring(connection: Connection, kek: bytes) -> KeyRing:
-    """The issuer's keys from the database, opened.
+    """The issuer's keys from the database, opened, with the token key that is coming where one is.
 
-    Raises `KeyFault` for another key-encryption key, or where none are made.
+    They stay what they are to the end of the caller's transaction: who changes them waits for it. Raises `KeyFault` for
+    another key-encryption key, or where none are made.
     """
     issuer = await issuer_row(connection)
-    return open_ring(issuer["number"], await connection.fetch("select * from keys"), kek)
+    rows = await connection.fetch("select * from keys where state in ('settling', 'used')")
+    coming = await connection.fetchrow("select * from keys where purpose = 'token' and state = 'coming'")
+    return open_ring(issuer["number"], rows, kek, coming)
 
 
-def open_ring(issuer: int, rows: Iterable[asyncpg.Record], kek: bytes) -> KeyRing:
+def open_ring(issuer: int, rows: Iterable[asyncpg.Record], kek: bytes, coming: asyncpg.Record | None = None) -> KeyRing:
     """The key ring of an issuer's rows of `keys` (or `switch_keys`); modules' and groups' rows are passed over."""
-    wrapped = [wrapped_key(row) for row in rows]
+    issuers = frozenset(purpose.value for purpose in ISSUER_PURPOSES)
+    wrapped = [wrapped_key(row) for row in rows if row["purpose"] in issuers]
     return KeyRing(
-        issuer, {(key.purpose, key.version): unwrap(kek, key) for key in wrapped if key.purpose in ISSUER_PURPOSES}
+        issuer,
+        {(key.purpose, key.version): unwrap(kek, key) for key in wrapped},
+        unwrap(kek, wrapped_key(coming)) if coming is not None else None,
     )
+
+
+async def opening_key(connection: Connection, keks: Sequence[bytes]) -> bytes:
+    """Which of these key-encryption keys opens the database's keys, to the end of the caller's transaction.
+
+    While that key is being changed there are two of them. Raises `KeyFault` where none opens them.
+    """
+    row = await connection.fetchrow(
+        "select * from keys where state <> 'ended' order by purpose, owner, version limit 1"
+    )
+    if row is None:
+        return keks[0]
+    fault = KeyFault("there is no key-encryption key")
+    for kek in keks:
+        try:
+            unwrap(kek, wrapped_key(row))
+        except KeyFault as error:
+            fault = error
+        else:
+            return kek
+    raise fault
 
 
 def wrapped_key(row: asyncpg.Record) -> WrappedKey:
@@ -207,7 +234,8 @@ async def group_key(connection: Connection, kek: bytes) -> tuple[int, bytes]:
     """The issuer's group number and the group's newest key, 16 bytes."""
     group: int = (await issuer_row(connection))["group_number"]
     row = await connection.fetchrow(
-        "select * from keys where purpose = $1 and owner = $2 order by version desc limit 1", Purpose.GROUP.value, group
+        "select * from switch_keys where purpose = $1 and owner = $2 order by version desc limit 1",
+        *(Purpose.GROUP.value, group),
     )
     if row is None:
         raise KeyFault(f"the database holds no key of group {group}: make the issuer's keys with `authsrv keys init`")
@@ -291,10 +319,12 @@ async def issue_cards(
     _check_cards(cards, AccessCode(row["access_code"]), programme)
     ids: list[int] = await connection.fetchval("select reserve_card_ids($1)", len(cards))
     tokens, verifiers = tokens_and_verifiers(ring, zip(ids, cards, strict=True))
+    heirs = [ring.heir(token) for token in tokens] if ring.has_coming else None
     async with refusals():
         await connection.execute(
-            "select issue_cards($1, $2, $3, $4, $5, $6)",
-            *(ids, row["number"], ring.current(Purpose.VERIFIER), verifiers, ring.current(Purpose.TOKEN), tokens),
+            "select issue_cards($1, $2, $3, $4, $5, $6, $7)",
+            *(ids, row["number"], ring.current(Purpose.VERIFIER), verifiers),
+            *(ring.current(Purpose.TOKEN), tokens, heirs),
         )
     return ids
 

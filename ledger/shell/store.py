@@ -313,11 +313,11 @@ async def rules(
     It only reads, so the door's rollback ends its transaction.
     """
     await connection.execute("begin isolation level repeatable read, read only", timeout=ANSWER_S)
+    keys = await connection.fetch("select * from switch_keys", timeout=ANSWER_S)  # first, see `stand_still`
     issuer = await connection.fetchrow("select * from switch_issuer", timeout=ANSWER_S)
     if issuer is None:
         raise Unfit("the schema holds no issuer; run `authsrv db init --issuer NAME`")
     modules = await connection.fetch("select * from switch_modules", timeout=ANSWER_S)
-    keys = await connection.fetch("select * from switch_keys", timeout=ANSWER_S)
     programmes = await connection.fetch(
         "select * from switch_programmes order by number, effective_from, version", timeout=ANSWER_S
     )

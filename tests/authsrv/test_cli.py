@@ -277,6 +277,41 @@ async def load(issuer: Issuer, amount: int) -> None:
         await connection.close()
 
 
+def test_keys_are_shown_without_a_key(opened: Desk, issuer: Issuer) -> None:
+    """Purpose, owner, version, state and check value of each, as the database has them; nothing of what is sealed."""
+    opened.ask("module", "enroll", "--number", "1001", "--branch", "1", "--name", "x", "--show-key")
+    shown = opened.ask("keys", "show")["keys"]
+    assert [(each["purpose"], each["owner"], each["version"], each["state"]) for each in shown] == [
+        *((purpose, 0, 1, "used") for purpose in ("token", "verifier", "digest", "record")),
+        ("group", 70, 1, "used"),
+        ("module", 1001, 1, "used"),
+    ]
+    assert shown[0].keys() == shape("keys", "show")["keys"][0].keys()
+    held = as_admin(issuer, "select array_agg(encode(check_value, 'hex')) from issuer.keys")
+    assert sorted(each["check_value"] for each in shown) == sorted(held)
+    code, text, _ = opened.run("keys", "show")
+    assert code == 0
+    assert text.count("\n") == 6
+    for sealed in as_admin(issuer, "select array_agg(encode(sealed, 'hex')) from issuer.keys"):
+        assert sealed[:16] not in text
+
+
+@pytest.mark.parametrize("purpose", ["token", "verifier", "digest", "record"])
+def test_a_key_is_rotated(opened: Desk, tmp_path: Path, purpose: str) -> None:
+    """A second version beside the first, and a card that was issued before is found; another purpose is refused."""
+    kit = tmp_path / "cards.json"
+    number = "12345678901234567"
+    opened.ask("card", "issue", "gift", "--numbers", "-", "--kit", str(kit), typed=f"{number} 4321\n")
+    code, out, _ = opened.run("keys", "rotate", purpose, "--json")
+    assert (code, json.loads(out)) == (0, {"purpose": purpose, "version": 2})
+    assert json.loads(out).keys() == shape("keys", "rotate").keys()
+    shown = opened.ask("keys", "show")["keys"]
+    assert [each["version"] for each in shown if each["purpose"] == purpose] == [1, 2]
+    assert opened.ask("card", "show", number)["access_code"] is True
+    code, _, complaint = opened.run("keys", "rotate", "tokens")
+    assert (code, "no key tokens" in complaint) == (2, True)
+
+
 def test_a_seed_is_whole_or_nothing(desk: Desk, issuer: Issuer, tmp_path: Path) -> None:
     """What the kit says is what the database holds; a second seed is refused and leaves no file."""
     as_admin(issuer, "select issuer.set_issuer(7, 'Load', 'UTC', 978, 'EUR', 2::smallint, 70)")
