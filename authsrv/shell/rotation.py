@@ -191,8 +191,8 @@ async def _add(keks: Sequence[bytes], purpose: Purpose, state: str, random: Rand
     key = wrap(kek, purpose, 0, version, random(KEY_BYTES), random(NONCE_BYTES))
     async with refusals():
         await connection.execute(
-            "select add_key($1, $2, $3, $4, $5, $6)",
-            *(purpose.value, key.owner, version, key.sealed, key.check_value, state),
+            "select add_keys($1, $2, $3, $4, $5, $6)",
+            *([purpose.value], [key.owner], [version], [key.sealed], [key.check_value], state),
         )
     return version
 

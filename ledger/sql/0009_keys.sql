@@ -18,6 +18,47 @@ alter table modules add column rekey boolean not null default false;  -- it is t
 alter table registry_version add column token_key integer not null default 1;  -- that tokens are looked up by
 alter table card_numbers add column heir bytea;                       -- the same number's token under the coming key
 
+-- Keys, wrapped already: all of them or none. (As in 0001, and in a state.)
+drop function add_keys(text[], bigint[], integer[], bytea[], bytea[]);
+create function add_keys(p_purpose text[], p_owner bigint[], p_version integer[], p_sealed bytea[], p_check_value bytea[], p_state text default 'used') returns void
+    language plpgsql set search_path = @schema@, pg_temp as $$
+declare
+    taken record;
+begin
+    select k.purpose, k.owner, k.version into taken
+      from unnest(p_purpose, p_owner, p_version) n(purpose, owner, version) join keys k using (purpose, owner, version) limit 1;
+    if found then
+        perform refuse(format('there is a %s key of %s, version %s, already', taken.purpose, taken.owner, taken.version));
+    end if;
+    select k.purpose, k.owner, k.version into taken
+      from unnest(p_check_value) n(check_value) join keys k using (check_value) limit 1;
+    if found then
+        perform refuse(format('this key is in use already, as the %s key of %s, version %s; no two keys may be equal',
+                              taken.purpose, taken.owner, taken.version));
+    end if;
+    insert into keys (purpose, owner, version, sealed, check_value, state)
+        select p, o, v, s, c, p_state from unnest(p_purpose, p_owner, p_version, p_sealed, p_check_value) n(p, o, v, s, c);
+end $$;
+
+-- What the switches do not see of keys is no change to them: who is told of one loads everything anew.
+create function count_change_of_keys() returns trigger language plpgsql security definer set search_path = @schema@, pg_temp as $$
+begin
+    if tg_op = 'INSERT' then
+        if not exists (select from after where state in ('settling', 'used')) then
+            return null;
+        end if;
+    elsif not exists (select purpose, owner, version, sealed, state in ('settling', 'used') from after
+                      except select purpose, owner, version, sealed, state in ('settling', 'used') from before) then
+        return null;
+    end if;
+    update registry_version set version = version + 1;
+    return null;
+end $$;
+drop trigger changed on keys;
+create trigger changed after insert on keys referencing new table as after for each statement execute function count_change_of_keys();
+create trigger altered after update on keys referencing old table as before new table as after for each statement execute function count_change_of_keys();
+create trigger removed after delete on keys for each statement execute function count_change();
+
 create or replace view switch_keys as
     select purpose, owner, version, sealed, check_value from keys where state in ('settling', 'used') and purpose <> 'component';
 
@@ -51,14 +92,6 @@ begin
     perform hold_keys();
     perform set_config('lock_timeout', p_patience_ms::text, true);
     lock table registry_version in access exclusive mode;
-end $$;
-
--- A further version of a key, wrapped already.
-create function add_key(p_purpose text, p_owner bigint, p_version integer, p_sealed bytea, p_check_value bytea, p_state text) returns void
-    language plpgsql volatile set search_path = @schema@, pg_temp as $$
-begin
-    perform add_keys(array[p_purpose], array[p_owner], array[p_version], array[p_sealed], array[p_check_value]);
-    update keys set state = p_state where purpose = p_purpose and owner = p_owner and version = p_version and state <> p_state;
 end $$;
 
 create function set_key_state(p_purpose text, p_owner bigint, p_version integer, p_state text) returns void
