@@ -44,6 +44,7 @@ class Purpose(StrEnum):
     RECORD = "record"
     GROUP = "group"
     MODULE = "module"
+    COMPONENT = "component"  # half of a module's root key, until it is handed out
 
 
 ISSUER_PURPOSES: Final = (Purpose.TOKEN, Purpose.VERIFIER, Purpose.DIGEST, Purpose.RECORD)

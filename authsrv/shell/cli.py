@@ -25,7 +25,7 @@ from authsrv.card_number import NumberSpaceError
 from authsrv.keys import KeyFault
 from authsrv.shell import commands
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits
-from authsrv.shell.key_commands import rotate_key, show_keys
+from authsrv.shell.key_commands import KEY_ENCRYPTION, rotate_key, rotate_key_encryption, show_keys
 from authsrv.shell.key_file import KeyFileError
 from authsrv.shell.logs import configure_logs
 from authsrv.shell.report import Report
@@ -280,23 +280,32 @@ def keys_show(settings: Settings) -> Report:
 
 @command(key_commands, "rotate")
 def keys_rotate(
-    settings: Settings, purpose: Annotated[str, typer.Argument(help="token, verifier, digest or record")]
+    settings: Settings,
+    purpose: Annotated[str, typer.Argument(help="token, verifier, digest, record or key-encryption")],
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="with key-encryption: only make the next key, to bring it to other hosts")
+    ] = False,
 ) -> Report:
     """Make a new version of a key while the switch works; deploy/KEYS.md says what each is for.
 
     What was made under the older versions is brought forward, or stays readable. Broken off, the same command takes it
-    up where it was.
+    up where it was. With key-encryption the key that wraps the others is changed: the next one lies beside it as
+    FILE.next until all are wrapped anew, and every host that has a copy of the file needs that one too.
 
     Example:
       authsrv keys rotate token --data-dir /var/lib/authsrv
 
-    JSON:
+    JSON (with key-encryption: "check_value" and "old_file" in place of "version"):
       {"purpose": "token", "version": 2}
     """
 
     def told(line: str) -> None:
         typer.echo(line, err=True)
 
+    if purpose == KEY_ENCRYPTION:
+        return trio.run(lambda: rotate_key_encryption(settings, secrets.token_bytes, prepare=prepare))
+    if prepare:
+        raise SettingsError("--prepare goes with key-encryption")
     return trio.run(rotate_key, settings, purpose, secrets.token_bytes, told)
 
 
@@ -409,6 +418,36 @@ def _code_page(name: str) -> CodePage:
     if name not in known:
         raise SettingsError(f"--code-page is {name}, which cannot be; give {', '.join(known)}")
     return known[name]
+
+
+@command(module_commands, "revoke")
+def module_revoke(
+    settings: Settings, numbers: Annotated[list[int], typer.Argument(help="the numbers of modules")]
+) -> Report:
+    """Let modules sign on no more: each process ends their sessions within 5 s. What they asked stays as it is.
+
+    Example:
+      authsrv module revoke 1001 --data-dir /var/lib/authsrv
+
+    JSON:
+      {"modules": [1001], "revoked": true}
+    """
+    return trio.run(lambda: commands.revoke_modules(settings, numbers, revoked=True))
+
+
+@command(module_commands, "restore")
+def module_restore(
+    settings: Settings, numbers: Annotated[list[int], typer.Argument(help="the numbers of modules")]
+) -> Report:
+    """Let revoked modules sign on again, with the keys that they had; not for one whose key somebody else has.
+
+    Example:
+      authsrv module restore 1001 --data-dir /var/lib/authsrv
+
+    JSON:
+      {"modules": [1001], "revoked": false}
+    """
+    return trio.run(lambda: commands.revoke_modules(settings, numbers, revoked=False))
 
 
 @command(module_commands, "list")

@@ -213,11 +213,12 @@ async def enroll_module(
     """
     if kit is None and not show_key:
         raise SettingsError("--kit is not given; name a new file for the module's keys, or see them with --show-key")
-    kek = settings.key_encryption_key()
+    keks = settings.key_encryption_keys()
     number, branch, name = module
     with nullcontext() if kit is None else new_kit(kit) as out:
 
         async def work(connection: Connection) -> ModuleIdentity:
+            kek = await enrolment.opening_key(connection, keks)
             identity = await enrolment.enroll_module(connection, kek, module, traits=traits, random=random)
             if out is not None:
                 out.begin(settings.listen, *await _currency(connection), [(identity, branch)])
@@ -233,6 +234,20 @@ async def enroll_module(
             *([] if kit is None else [f"its keys are in {kit}; bring them to the module and delete the file"]),
             *([] if keys is None else [f"{key} {value}" for key, value in keys.items()]),
         ),
+    )
+
+
+async def revoke_modules(settings: Settings, numbers: Sequence[int], *, revoked: bool) -> Report:
+    """Revoke modules, or restore them; all of them or none."""
+
+    async def work(connection: Connection) -> None:
+        for number in numbers:
+            await enrolment.revoke_module(connection, number, revoked=revoked)
+
+    await as_owner(settings, work)
+    what = "is revoked: its sessions end within 5 s" if revoked else "may sign on again"
+    return Report(
+        {"modules": list(numbers), "revoked": revoked}, tuple(f"module {number} {what}" for number in numbers)
     )
 
 
@@ -296,10 +311,11 @@ def draw_cards(prefix: str, count: int, *, coded: bool, random: Random) -> list[
 
 async def issue_cards(settings: Settings, programme: str, cards: Sequence[tuple[str, str | None]], kit: Path) -> Report:
     """Issue cards of a programme; what their holders must get goes into a new kit file."""
-    kek = settings.key_encryption_key()
+    keks = settings.key_encryption_keys()
     with new_kit(kit) as out:
 
         async def work(connection: Connection) -> None:
+            kek = await enrolment.opening_key(connection, keks)
             ring = await enrolment.load_ring(connection, kek)
             await enrolment.issue_cards(connection, ring, programme, cards)
             out.begin(settings.listen, *await _currency(connection))
@@ -315,10 +331,10 @@ async def issue_cards(settings: Settings, programme: str, cards: Sequence[tuple[
 
 async def show_card(settings: Settings, number: str) -> Report:
     """What the ledger knows of a card: programme, status, balances, and what moved its value last."""
-    kek = settings.key_encryption_key()
+    keks = settings.key_encryption_keys()
 
     async def work(connection: Connection) -> dict[str, Any]:
-        ring = await enrolment.load_ring(connection, kek)
+        ring = await enrolment.load_ring(connection, await enrolment.opening_key(connection, keks))
         wire = number.encode("ascii", "replace").ljust(CARD_BYTES, b"\0")
         tokens = [ring.token(wire, version) for version in range(1, ring.current(Purpose.TOKEN) + 1)]
         card = await connection.fetchrow(_CARD, tokens)
@@ -412,10 +428,11 @@ async def seed(
     settings: Settings, *, cards: int, modules: int, kit: Path, random: Random, progress: Callable[[int], None]
 ) -> Report:
     """Fill a new issuer with modules and cards, all in one transaction."""
-    kek = settings.key_encryption_key()
+    keks = settings.key_encryption_keys()
     with new_kit(kit) as out:
 
         async def work(connection: Connection) -> None:
+            kek = await enrolment.opening_key(connection, keks)
             ring = await enrolment.load_ring(connection, kek)
             await seeding.seed(
                 connection,

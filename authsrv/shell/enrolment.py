@@ -297,6 +297,15 @@ async def enroll_modules(
     return identities
 
 
+async def revoke_module(connection: Connection, number: int, *, revoked: bool) -> None:
+    """Let a module sign on no more, or let it again; every process knows of it within seconds, and ends its sessions.
+
+    Raises `EnrolmentError` where there is no such module.
+    """
+    async with refusals():
+        await connection.execute("select revoke_module($1, $2)", number, revoked)
+
+
 # Cards
 
 

@@ -1,19 +1,35 @@
-"""What an operator's commands about keys do: show them without showing one, and change them while the switch works."""
+"""What an operator's commands about keys do: show them without showing one, and change them while the switch works.
+
+The key-encryption key lies outside of the database, so that two places change and neither can wait for the other. What
+must hold: broken off anywhere, what lies in the two places opens.
+  1. The next key is written beside the key, on the disk before anything else happens. The keys open by the old one.
+  2. One transaction wraps all keys by the next one. From its commit on they open by that one. Every program looks at
+     both files and asks the database which it is, so nobody need know whether the commit came through.
+  3. Only when the commit is certain the next key takes the place of the old, in one rename. The old one stays beside it
+     under another name: what was backed up before opens by that one alone.
+Called again, it goes on where it was. Switches at work have their keys open. They hear that these were wrapped anew,
+find that their key-encryption key opens them no more, and read where they found it once more.
+"""
 
 from collections.abc import Callable
 from typing import Final
 
-from authsrv.keys import ISSUER_PURPOSES, Purpose
-from authsrv.shell import rotation
-from authsrv.shell.enrolment import Random
+from authsrv.keys import ISSUER_PURPOSES, KEY_BYTES, Purpose, check_value
+from authsrv.shell import key_file, rotation
+from authsrv.shell.enrolment import EnrolmentError, Random
 from authsrv.shell.owner import owner_door, transaction
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings, SettingsError
 
+KEY_ENCRYPTION: Final = "key-encryption"
 _SHOWN: Final = """
     select purpose, owner, version, state, encode(check_value, 'hex') as check_value, created_at
       from keys order by array_position($1, purpose), purpose, owner, version
 """
+_BY_HAND: Final = """\
+this key comes from {source}, which only you can change. Make the next one (`openssl rand -hex 32`), give it to every
+switch as {following} beside the old one, restart them one after the other, and give this command again with both;
+then put it in the place of the old one and restart them once more"""
 
 
 async def show_keys(settings: Settings) -> Report:
@@ -35,8 +51,47 @@ async def show_keys(settings: Settings) -> Report:
 async def rotate_key(settings: Settings, purpose: str, random: Random, told: Callable[[str], None]) -> Report:
     """Make a new version of an issuer's key, or finish a rotation that was broken off."""
     if purpose not in ISSUER_PURPOSES:
-        raise SettingsError(f"there is no key {purpose}; give {', '.join(ISSUER_PURPOSES)}")
+        raise SettingsError(f"there is no key {purpose}; give {', '.join((*ISSUER_PURPOSES, KEY_ENCRYPTION))}")
     keks = settings.key_encryption_keys()
     async with owner_door(settings) as door:
         version = await rotation.rotate(door, keks, Purpose(purpose), random, told)
     return Report({"purpose": purpose, "version": version}, (f"the {purpose} key is at version {version}",))
+
+
+async def rotate_key_encryption(settings: Settings, random: Random, *, prepare: bool) -> Report:
+    """Wrap all keys by another key-encryption key, which takes the place of the old one where it lies in a file.
+
+    With `prepare` the next key is made and nothing is changed, so that it can be brought to other hosts.
+    """
+    file = key_file.file_in_use(key_file=settings.key_file, data_dir=settings.data_dir)
+    keks = settings.key_encryption_keys()
+    if file is not None and len(keks) == 1:
+        key_file.make_key_file(key_file.next_to(file), random(KEY_BYTES))
+        keks = settings.key_encryption_keys()
+    if len(keks) == 1:
+        source, following = key_file.outside_names()
+        raise EnrolmentError(_BY_HAND.replace("\n", " ").format(source=source, following=following))
+    old, new = keks
+    if old == new:
+        raise EnrolmentError("the next key-encryption key is the one that is in use; make another one")
+    values = {"purpose": KEY_ENCRYPTION, "check_value": check_value(new).hex(), "old_file": None}
+    if prepare:
+        where = "beside it" if file is None else f"in {key_file.next_to(file)}"
+        return Report(values, (f"the next key-encryption key lies {where}; nothing is changed yet",))
+    async with owner_door(settings) as door:
+        await rotation.rewrap(door, old, new, random)
+    kept = None if file is None else key_file.take_place(file)
+    return Report(
+        values | {"old_file": None if kept is None else str(kept)},
+        (
+            f"all keys are wrapped by the key-encryption key {check_value(new).hex()}",
+            *(
+                ["now put it in the place of the old one, for every switch, and keep that one for old backups"]
+                if kept is None
+                else [
+                    f"it is in {file}; put a copy of it into a safe",
+                    f"the old one is in {kept}: backups from before open by it alone; move it there too",
+                ]
+            ),
+        ),
+    )

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from authsrv.keys import KEY_BYTES
+from authsrv.keys import KEY_BYTES, check_value
 from authsrv.shell.secret_file import sync_folder
 
 CREDENTIAL: Final = "authsrv.kek"
@@ -152,6 +152,28 @@ def make_key_file(path: Path, key: bytes) -> None:
         out.flush()
         os.fsync(descriptor)
     sync_folder(path.parent)
+
+
+def outside_names(environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Where a key that lies in no file of ours comes from, and what the next one is called there."""
+    if _credential(environment) is not None:
+        return f"the credential {CREDENTIAL}", f"the credential {CREDENTIAL}{NEXT}"
+    return f"the variable {VARIABLE}", f"the variable {NEXT_VARIABLE}"
+
+
+def take_place(file: Path) -> Path:
+    """Put the next key in the place of the one in `file`, which stays under a name with its check value; that name.
+
+    Broken off anywhere, the key and the next one both lie there, or the change is done.
+    """
+    key = read_key_file(file)
+    old = file.with_name(f"{file.name}.old-{check_value(key).hex()}")
+    if not old.exists():
+        os.link(file, old)
+        sync_folder(file.parent)
+    next_to(file).rename(file)
+    sync_folder(file.parent)
+    return old
 
 
 def _credential(environment: Mapping[str, str]) -> Path | None:

@@ -19,8 +19,8 @@ from typing import Final, TypeVar
 import asyncpg
 import trio
 
-from authsrv.keys import KEY_BYTES, NONCE_BYTES, KeyRing, Purpose, wrap
-from authsrv.shell.enrolment import EnrolmentError, Random, load_ring, opening_key, refusals
+from authsrv.keys import KEY_BYTES, NONCE_BYTES, KeyRing, Purpose, check_value, unwrap, wrap
+from authsrv.shell.enrolment import EnrolmentError, Random, load_ring, opening_key, refusals, wrapped_key
 from authsrv.shell.owner import transaction
 from ledger.shell.door import Connection, Door
 
@@ -60,6 +60,33 @@ async def rotate(door: Door, keks: Sequence[bytes], purpose: Purpose, random: Ra
             return await _rotate_verifiers(door, keks, random, told)
         case _:
             return await _patiently(door, partial(_add_standing_still, keks, purpose, "used", random))
+
+
+async def rewrap(door: Door, old: bytes, new: bytes, random: Random) -> None:
+    """Wrap all keys by another key-encryption key, in one transaction; does nothing where it is done.
+
+    Raises `KeyFault` where neither opens them, `EnrolmentError` where the new one is in use for something else.
+    """
+    await _patiently(door, partial(_rewrap, old, new, random))
+
+
+async def _rewrap(old: bytes, new: bytes, random: Random, connection: Connection) -> None:
+    # Who adds a key opens another one in the same transaction: it ends before us, or finds that its key opens nothing.
+    await _hold(connection, "select hold_keys()")
+    if await opening_key(connection, (old, new)) == new:
+        return
+    if await connection.fetchval("select exists (select from keys where check_value = $1)", check_value(new)):
+        raise EnrolmentError("the new key-encryption key is in use already, for something else; make another one")
+    rows = await connection.fetch("select * from keys where state <> 'ended'")
+    opened = [(wrapped_key(row), unwrap(old, wrapped_key(row))) for row in rows]
+    wrapped = [wrap(new, key.purpose, key.owner, key.version, plain, random(NONCE_BYTES)) for key, plain in opened]
+    await connection.execute(
+        "select rewrap_keys($1, $2, $3, $4)",
+        [key.purpose.value for key in wrapped],
+        [key.owner for key in wrapped],
+        [key.version for key in wrapped],
+        [key.sealed for key in wrapped],
+    )
 
 
 # Tokens

@@ -312,6 +312,23 @@ def test_a_key_is_rotated(opened: Desk, tmp_path: Path, purpose: str) -> None:
     assert (code, "no key tokens" in complaint) == (2, True)
 
 
+def test_modules_are_revoked_and_restored(opened: Desk) -> None:
+    """All that are named, or none where one is not there."""
+    for number in ("1", "2"):
+        opened.ask("module", "enroll", "--number", number, "--branch", "1", "--name", "x", "--show-key")
+
+    def revoked() -> list[bool]:
+        return [each["revoked"] for each in opened.ask("module", "list")["modules"]]
+
+    assert "no module 3" in opened.refused("module", "revoke", "1", "3")
+    assert revoked() == [False, False]
+    assert opened.ask("module", "revoke", "1", "2") == {"modules": [1, 2], "revoked": True}
+    assert opened.ask("module", "revoke", "1", "2").keys() == shape("module", "revoke").keys()
+    assert revoked() == [True, True]
+    assert opened.ask("module", "restore", "2") == {"modules": [2], "revoked": False}
+    assert revoked() == [True, False]
+
+
 def test_a_seed_is_whole_or_nothing(desk: Desk, issuer: Issuer, tmp_path: Path) -> None:
     """What the kit says is what the database holds; a second seed is refused and leaves no file."""
     as_admin(issuer, "select issuer.set_issuer(7, 'Load', 'UTC', 978, 'EUR', 2::smallint, 70)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from shop import DESK, KEK, TILLS
-from whole.till import Line
+from whole.till import Line, LineEndedError
 
 from authsrv.keys import Purpose
+from authsrv.shell.enrolment import revoke_module
 from authsrv.shell.rotation import rotate
 from ledger.shell.door import open_door
 from protocol.messages import Response, result_of
@@ -32,6 +34,7 @@ PURPOSES = (Purpose.TOKEN, Purpose.VERIFIER, Purpose.DIGEST, Purpose.RECORD)
 ROUNDS = 2
 TURNS = 10  # of each till behind each rotation
 PATIENCE_S = 20.0
+KNOWN_S = 5.0  # until each process knows of a module that was revoked
 
 
 @dataclass
@@ -152,3 +155,36 @@ def test_keys_change_under_tills(two_switches: Shopfront) -> None:
     assert version == ROUNDS + 1
     assert not front.books.query("select from card_numbers where token_key <> $1 or heir is not null", version)
     front.books.check()
+
+
+def test_a_revoked_module_is_known_everywhere(two_switches: Shopfront) -> None:
+    """Within 5 s its live session at each of two processes is ended, and neither lets it sign on; others go on."""
+    front, revoked = two_switches, TILLS[0]
+    lines = [front.line(revoked, process) for process in range(2)]
+    for process in range(2):
+        front.line(TILLS[1], process)
+    front.books.run(revoke_module(front.books.connection, revoked, revoked=True))
+    started = time.monotonic()
+    for line in lines:
+        with pytest.raises(LineEndedError):
+            line.hear_out()
+    assert time.monotonic() - started < KNOWN_S
+    for process in range(2):
+        with pytest.raises(LineEndedError):
+            Line(front.identities[revoked], front.processes[process].address, front.date)
+        front.line(TILLS[1], process).ask(front.slip(TILLS[1], Command.BALANCE, card=front.card()))
+    front.books.run(revoke_module(front.books.connection, revoked, revoked=False))
+    for process in range(2):
+        sign_on(front, revoked, process)
+
+
+def sign_on(front: Shopfront, module: int, process: int) -> None:
+    """Have a module sign on at a process that may not know yet that it may."""
+    deadline = time.monotonic() + KNOWN_S
+    while True:
+        try:
+            Line(front.identities[module], front.processes[process].address, front.date).close()
+        except LineEndedError:
+            assert time.monotonic() < deadline
+        else:
+            return
