@@ -22,10 +22,18 @@ import trio
 import typer
 
 from authsrv.card_number import NumberSpaceError
-from authsrv.keys import KeyFault
+from authsrv.keys import KeyFault, Purpose
 from authsrv.shell import commands
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits
-from authsrv.shell.key_commands import KEY_ENCRYPTION, rotate_key, rotate_key_encryption, show_keys
+from authsrv.shell.key_commands import (
+    KEY_ENCRYPTION,
+    end_key,
+    rotate_group_key,
+    rotate_key,
+    rotate_key_encryption,
+    rotate_module_keys,
+    show_keys,
+)
 from authsrv.shell.key_file import KeyFileError
 from authsrv.shell.logs import configure_logs
 from authsrv.shell.report import Report
@@ -281,7 +289,10 @@ def keys_show(settings: Settings) -> Report:
 @command(key_commands, "rotate")
 def keys_rotate(
     settings: Settings,
-    purpose: Annotated[str, typer.Argument(help="token, verifier, digest, record or key-encryption")],
+    purpose: Annotated[str, typer.Argument(help="token, verifier, digest, record, group, module or key-encryption")],
+    modules: Annotated[
+        list[int] | None, typer.Option("--module", help="with module: its number; as often as there are modules")
+    ] = None,
     prepare: Annotated[
         bool, typer.Option("--prepare", help="with key-encryption: only make the next key, to bring it to other hosts")
     ] = False,
@@ -292,10 +303,13 @@ def keys_rotate(
     up where it was. With key-encryption the key that wraps the others is changed: the next one lies beside it as
     FILE.next until all are wrapped anew, and every host that has a copy of the file needs that one too.
 
+    With group the older keys are accepted until they are ended; new kits have the new one. With module each one takes
+    its next key from a session, if it has suite 2 and can keep one; its old key ends when it has signed on by the next.
+
     Example:
       authsrv keys rotate token --data-dir /var/lib/authsrv
 
-    JSON (with key-encryption: "check_value" and "old_file" in place of "version"):
+    JSON (key-encryption: "check_value" and "old_file", group: "owner" too, module: "modules" in place of "version"):
       {"purpose": "token", "version": 2}
     """
 
@@ -306,7 +320,33 @@ def keys_rotate(
         return trio.run(lambda: rotate_key_encryption(settings, secrets.token_bytes, prepare=prepare))
     if prepare:
         raise SettingsError("--prepare goes with key-encryption")
+    if purpose == Purpose.MODULE:
+        return trio.run(rotate_module_keys, settings, modules or [])
+    if modules:
+        raise SettingsError("--module goes with module")
+    if purpose == Purpose.GROUP:
+        return trio.run(rotate_group_key, settings, secrets.token_bytes)
     return trio.run(rotate_key, settings, purpose, secrets.token_bytes, told)
+
+
+@command(key_commands, "end")
+def keys_end(
+    settings: Settings,
+    purpose: Annotated[str, typer.Argument(help="group or module")],
+    version: Annotated[int, typer.Argument(help="the version that is accepted no more")],
+    module: Annotated[int | None, typer.Option("--module", help="with module: its number")] = None,
+) -> Report:
+    """Accept a version of the group's key, or of a module's, no more: for good, on every process within 5 s.
+
+    The newest version stays. A module that has no other one can sign on no more until it gets a new kit.
+
+    Example:
+      authsrv keys end group 1 --data-dir /var/lib/authsrv
+
+    JSON:
+      {"purpose": "group", "owner": 1, "version": 1}
+    """
+    return trio.run(end_key, settings, purpose, version, module)
 
 
 @command(programme_commands, "load")
@@ -418,6 +458,29 @@ def _code_page(name: str) -> CodePage:
     if name not in known:
         raise SettingsError(f"--code-page is {name}, which cannot be; give {', '.join(known)}")
     return known[name]
+
+
+@command(module_commands, "rekey", (*COMMON, *LISTENING))
+def module_rekey(
+    settings: Settings,
+    number: Annotated[int, typer.Argument(help="its number")],
+    kit: Annotated[Path | None, typer.Option("--kit", help="a new file, 0600, for its keys")] = None,
+    show_key: Annotated[bool, typer.Option("--show-key", help="show its keys on the screen")] = False,
+) -> Report:
+    """Make a module's next key, in a new kit. The one before ends when the module has signed on by it.
+
+    Where somebody else may have the key before: revoke the module, make the new one, end the old with `authsrv keys end
+    module VERSION --module NUMBER`, and restore it when the kit is there.
+
+    Example:
+      authsrv module rekey 1001 --kit till-1.json --data-dir /var/lib/authsrv
+
+    JSON ("keys" is null without --show-key):
+      {"module": 1001, "generation": 2, "kit": "till-1.json", "keys": null}
+    """
+    return trio.run(
+        lambda: commands.rekey_module(settings, number, kit=kit, show_key=show_key, random=secrets.token_bytes)
+    )
 
 
 @command(module_commands, "revoke")

@@ -237,6 +237,38 @@ async def enroll_module(
     )
 
 
+async def rekey_module(settings: Settings, number: int, *, kit: Path | None, show_key: bool, random: Random) -> Report:
+    """Give a module its next generation of keys, in a new kit file or on the screen."""
+    if kit is None and not show_key:
+        raise SettingsError("--kit is not given; name a new file for the module's keys, or see them with --show-key")
+    keks = settings.key_encryption_keys()
+    with nullcontext() if kit is None else new_kit(kit) as out:
+
+        async def work(connection: Connection) -> ModuleIdentity:
+            kek = await enrolment.opening_key(connection, keks)
+            identity, branch = await enrolment.rekey_module(connection, kek, number, random=random)
+            if out is not None:
+                out.begin(settings.listen, *await _currency(connection), [(identity, branch)])
+                out.end()
+            return identity
+
+        identity = await as_owner(settings, work)
+    keys = identity.to_json() if show_key else None
+    return Report(
+        {
+            "module": number,
+            "generation": identity.generation,
+            "kit": None if kit is None else str(kit),
+            "keys": keys,
+        },
+        (
+            f"module {number} has generation {identity.generation}; the one before ends when it has signed on by it",
+            *([] if kit is None else [f"its keys are in {kit}; bring them to the module and delete the file"]),
+            *([] if keys is None else [f"{key} {value}" for key, value in keys.items()]),
+        ),
+    )
+
+
 async def revoke_modules(settings: Settings, numbers: Sequence[int], *, revoked: bool) -> Report:
     """Revoke modules, or restore them; all of them or none."""
 

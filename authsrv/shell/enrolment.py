@@ -38,6 +38,7 @@ from loyalty.source import programme_document
 from protocol.access_code import DIGITS_MAX, DIGITS_MIN
 from protocol.numbers import CodePage, Suite
 from protocol.signon import GROUP_KEY_BYTES, ROOT_KEY_BYTES, ModuleIdentity
+from protocol.switch import GENERATION_MAX
 from receipts.catalogue import languages
 from receipts.receipt import WIDTHS
 
@@ -295,6 +296,33 @@ async def enroll_modules(
             [key.check_value for key in wrapped],
         )
     return identities
+
+
+async def rekey_module(
+    connection: Connection, kek: bytes, number: int, *, random: Random
+) -> tuple[ModuleIdentity, int]:
+    """A module's next generation, and the number of its branch; the one before stays until a session of this is live.
+
+    Raises `EnrolmentError` where there is no such module, or no generation is left.
+    """
+    row = await connection.fetchrow(
+        """select suite, branch, (select max(version) from keys where purpose = 'module' and owner = number) as newest
+             from modules where number = $1""",
+        number,
+    )
+    if row is None:
+        raise EnrolmentError(f"there is no module {number}")
+    generation = row["newest"] + 1
+    if generation > GENERATION_MAX:
+        raise EnrolmentError(f"module {number} has had {GENERATION_MAX} generations of keys; enrol it anew")
+    group, shared = await group_key(connection, kek)
+    identity = ModuleIdentity(number, generation, Suite(row["suite"]), random(ROOT_KEY_BYTES), group, shared)
+    key = wrap(kek, Purpose.MODULE, number, generation, identity.root_key, random(NONCE_BYTES))
+    async with refusals():
+        await connection.execute(
+            "select add_generation($1, $2, $3, $4)", number, generation, key.sealed, key.check_value
+        )
+    return identity, row["branch"]
 
 
 async def revoke_module(connection: Connection, number: int, *, revoked: bool) -> None:

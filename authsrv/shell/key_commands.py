@@ -11,17 +11,20 @@ Called again, it goes on where it was. Switches at work have their keys open. Th
 find that their key-encryption key opens them no more, and read where they found it once more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from authsrv.keys import ISSUER_PURPOSES, KEY_BYTES, Purpose, check_value
+from authsrv.keys import ISSUER_PURPOSES, KEY_BYTES, NONCE_BYTES, Purpose, check_value, wrap
 from authsrv.shell import key_file, rotation
-from authsrv.shell.enrolment import EnrolmentError, Random
+from authsrv.shell.enrolment import EnrolmentError, Random, group_key, issuer_row, opening_key, refusals
 from authsrv.shell.owner import owner_door, transaction
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings, SettingsError
+from ledger.shell.door import Connection
+from protocol.signon import GROUP_KEY_BYTES
 
 KEY_ENCRYPTION: Final = "key-encryption"
+ROTATED: Final = (*(purpose.value for purpose in (*ISSUER_PURPOSES, Purpose.GROUP, Purpose.MODULE)), KEY_ENCRYPTION)
 _SHOWN: Final = """
     select purpose, owner, version, state, encode(check_value, 'hex') as check_value, created_at
       from keys order by array_position($1, purpose), purpose, owner, version
@@ -34,7 +37,7 @@ then put it in the place of the old one and restart them once more"""
 
 async def show_keys(settings: Settings) -> Report:
     """All keys by purpose, owner and version, with their check values; never a key."""
-    order = [purpose.value for purpose in (*ISSUER_PURPOSES, Purpose.GROUP, Purpose.MODULE)]
+    order = list(ROTATED)
     async with owner_door(settings) as door:
         rows = await door.run(transaction(lambda connection: connection.fetch(_SHOWN, order)))
     keys = [dict(row) | {"created_at": row["created_at"].isoformat(timespec="seconds")} for row in rows]
@@ -51,11 +54,76 @@ async def show_keys(settings: Settings) -> Report:
 async def rotate_key(settings: Settings, purpose: str, random: Random, told: Callable[[str], None]) -> Report:
     """Make a new version of an issuer's key, or finish a rotation that was broken off."""
     if purpose not in ISSUER_PURPOSES:
-        raise SettingsError(f"there is no key {purpose}; give {', '.join((*ISSUER_PURPOSES, KEY_ENCRYPTION))}")
+        raise SettingsError(f"there is no key {purpose}; give {', '.join(ROTATED)}")
     keks = settings.key_encryption_keys()
     async with owner_door(settings) as door:
         version = await rotation.rotate(door, keks, Purpose(purpose), random, told)
     return Report({"purpose": purpose, "version": version}, (f"the {purpose} key is at version {version}",))
+
+
+async def rotate_group_key(settings: Settings, random: Random) -> Report:
+    """Make another key that hides the numbers of modules; the older ones are accepted until they are ended."""
+    keks = settings.key_encryption_keys()
+
+    async def work(connection: Connection) -> tuple[int, int]:
+        kek = await opening_key(connection, keks)
+        group, _ = await group_key(connection, kek)
+        version: int = await connection.fetchval(
+            "select max(version) + 1 from keys where purpose = $1 and owner = $2", Purpose.GROUP.value, group
+        )
+        key = wrap(kek, Purpose.GROUP, group, version, random(GROUP_KEY_BYTES), random(NONCE_BYTES))
+        async with refusals():
+            await connection.execute(
+                "select add_keys($1, $2, $3, $4, $5)",
+                *([Purpose.GROUP.value], [group], [version], [key.sealed], [key.check_value]),
+            )
+        return group, version
+
+    async with owner_door(settings) as door:
+        group, version = await door.run(transaction(work))
+    return Report(
+        {"purpose": Purpose.GROUP.value, "owner": group, "version": version},
+        (
+            f"the key of group {group} is at version {version}: kits that are made from now on have it",
+            "older ones are accepted until they are ended with `authsrv keys end group VERSION`",
+        ),
+    )
+
+
+async def rotate_module_keys(settings: Settings, modules: Sequence[int]) -> Report:
+    """Have modules take their next root key from their next session; only those of suite 2 can."""
+    if not modules:
+        raise SettingsError("say which modules: --module NUMBER, as often as there are modules")
+
+    async def work(connection: Connection) -> None:
+        async with refusals():
+            await connection.execute("select rekey_modules($1)", list(modules))
+
+    async with owner_door(settings) as door:
+        await door.run(transaction(work))
+    return Report(
+        {"purpose": Purpose.MODULE.value, "modules": list(modules)},
+        tuple(f"module {number} takes its next key from its next session" for number in modules),
+    )
+
+
+async def end_key(settings: Settings, purpose: str, version: int, module: int | None) -> Report:
+    """Accept a version of a group's or module's key no more, for good; sessions that signed on by it end within 5 s."""
+    if (purpose == Purpose.MODULE) != (module is not None):
+        raise SettingsError("a module's key is named with --module NUMBER, and only a module's")
+
+    async def work(connection: Connection) -> int:
+        owner: int = module if module is not None else (await issuer_row(connection))["group_number"]
+        async with refusals():
+            await connection.execute("select end_key($1, $2, $3)", purpose, owner, version)
+        return owner
+
+    async with owner_door(settings) as door:
+        owner = await door.run(transaction(work))
+    return Report(
+        {"purpose": purpose, "owner": owner, "version": version},
+        (f"the {purpose} key of {owner}, version {version}, is ended",),
+    )
 
 
 async def rotate_key_encryption(settings: Settings, random: Random, *, prepare: bool) -> Report:

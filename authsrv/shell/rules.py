@@ -14,7 +14,7 @@ import asyncpg
 import trio
 
 from authsrv.facts import Issuer, Module
-from authsrv.keys import KeyFault, KeyRing, Purpose, unwrap
+from authsrv.keys import KeyFault, KeyRing, Purpose, WrappedKey, unwrap, wrap
 from authsrv.registry import Registry
 from authsrv.shell.enrolment import open_ring, wrapped_key
 from authsrv.shell.key_file import KeyFileError
@@ -43,7 +43,7 @@ class Rules:
         self._source = source
         self._changed: Callable[[], None] = lambda: None
         self._loading = trio.Lock()
-        self._groups: dict[int, bytes] = {}
+        self._groups: dict[int, list[bytes]] = {}
         self._records: dict[int, ModuleRecord] = {}
 
     def when_changed(self, act: Callable[[], None]) -> None:
@@ -75,6 +75,7 @@ class Rules:
                 issuer["group_number"],
                 {version: RootKey(Suite(row["suite"]), key) for version, key in roots.get(row["number"], {}).items()},
                 row["revoked"],
+                row["rekey"],
             )
             for row in modules
         }
@@ -92,6 +93,10 @@ class Rules:
                 with suppress(KeyFault):
                     return _Opened(issuer, keys, kek)
             raise fault  # noqa: TRY201 - what the first one said, since the others may be none at all
+
+    def wrapped(self, purpose: Purpose, owner: int, version: int, key: bytes, nonce: bytes) -> WrappedKey:
+        """A key, wrapped as those are that were loaded last."""
+        return wrap(self._kek, purpose, owner, version, key, nonce)
 
     async def renew(self, door: Door) -> bool:
         """Load where the count has moved; whether what is held now is the newest that could be had.
@@ -116,9 +121,9 @@ class Rules:
             await trio.sleep(WATCH_S)
             await self.renew(door)
 
-    def group_key(self, group: int) -> bytes | None:
-        """The key that hides the module numbers of a group."""
-        return self._groups.get(group)
+    def group_keys(self, group: int) -> Sequence[bytes]:
+        """The keys that may hide the module numbers of a group, the newest first."""
+        return self._groups.get(group, ())
 
     def module(self, number: int) -> ModuleRecord | None:
         """What sign-on knows of a module."""
@@ -131,11 +136,11 @@ class _Opened:
     def __init__(self, issuer: int, keys: list[asyncpg.Record], kek: bytes) -> None:
         self.kek = kek
         self.ring = open_ring(issuer, keys, kek)
-        self.groups: dict[int, bytes] = {}
+        self.groups: dict[int, list[bytes]] = {}
         self.roots: dict[int, dict[int, bytes]] = {}
         for wrapped in sorted(map(wrapped_key, keys), key=lambda each: each.version):
             if wrapped.purpose is Purpose.GROUP:
-                self.groups[wrapped.owner] = unwrap(kek, wrapped)
+                self.groups.setdefault(wrapped.owner, []).insert(0, unwrap(kek, wrapped))
             elif wrapped.purpose is Purpose.MODULE:
                 self.roots.setdefault(wrapped.owner, {})[wrapped.version] = unwrap(kek, wrapped)
 

@@ -38,7 +38,7 @@ MONTHS_S = 3600.0
 SWEEP_S = 20.0
 SWEPT_MOST = 500  # holds in one transaction: cards of it wait that long
 COLLECTED_AFTER = 70_000  # objects more than were given back; Python's own is 700
-SPARE_CONNECTIONS = 3  # for the watcher, the months and the sweep
+SPARE_CONNECTIONS = 4  # for the watcher, the months, the sweep and next root keys
 FILES_BESIDES = 128  # what a process opens besides the connections of modules: those to the database above all
 
 
@@ -135,6 +135,7 @@ class _Process:
             working.start_soon(self._rules.watch, self._door)
             working.start_soon(self._make_months)
             working.start_soon(self._sweep)
+            working.start_soon(self._listener.generations.run, self._door)
             working.start_soon(self._listener.run)
             async with trio.open_nursery() as doorway:
                 doorway.start_soon(self._listener.accept, listening, service.tls)

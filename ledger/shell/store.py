@@ -330,6 +330,25 @@ def document(row: asyncpg.Record) -> dict[str, Any]:
     return read
 
 
+async def take_generations(
+    connection: Connection, registry: int, keys: Sequence[tuple[int, int, bytes, bytes]]
+) -> bool:
+    """Keep next root keys of modules, as module, generation, wrapped key and check value.
+
+    False where they were wrapped by rules of another count of changes: nothing is kept.
+    """
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    taken: bool = await connection.fetchval(
+        "select take_generations($1, $2, $3, $4, $5)", registry, *columns, timeout=ANSWER_S
+    )
+    return taken
+
+
+async def retire_generations(connection: Connection, newest: Mapping[int, int]) -> None:
+    """Give up all generations of modules below those of which a session is live."""
+    await connection.execute("select retire_generations($1, $2)", list(newest), list(newest.values()), timeout=ANSWER_S)
+
+
 async def registry_version(connection: Connection) -> int:
     """The count of changes of modules, keys and programmes."""
     version: int = await connection.fetchval("select registry from switch_issuer", timeout=ANSWER_S)

@@ -62,6 +62,11 @@ create trigger removed after delete on keys for each statement execute function 
 create or replace view switch_keys as
     select purpose, owner, version, sealed, check_value from keys where state in ('settling', 'used') and purpose <> 'component';
 
+create or replace view switch_modules as
+    select m.number, m.branch, m.name, m.suite, m.desk, m.partial, m.columns, m.code_page, m.language, m.deadline_s, m.bad_cards_per_day, m.revoked,
+           b.name as branch_name, m.rekey
+      from modules m join branches b on b.number = m.branch;
+
 -- Where the switch writes tries it does not say under which key: under the one that it looks tokens up by.
 create function token_key_in_use() returns integer
     language sql stable set search_path = @schema@, pg_temp as $$ select token_key from registry_version $$;
@@ -102,6 +107,19 @@ begin
     if not found then
         perform refuse(format('there is no %s key of %s, version %s, that could be made %s', p_purpose, p_owner, p_version, p_state));
     end if;
+end $$;
+
+-- A version of a group's or module's key is taken no more; the newest stays, since nobody could sign on without one.
+create function end_key(p_purpose text, p_owner bigint, p_version integer) returns void
+    language plpgsql volatile set search_path = @schema@, pg_temp as $$
+begin
+    if p_purpose not in ('group', 'module') then
+        perform refuse(format('a %s key is not ended: what was made under it needs it', p_purpose));
+    end if;
+    if not exists (select from keys where purpose = p_purpose and owner = p_owner and version > p_version and state = 'used') then
+        perform refuse(format('version %s is the newest %s key of %s; make another one before this one is ended', p_version, p_purpose, p_owner));
+    end if;
+    perform set_key_state(p_purpose, p_owner, p_version, 'ended');
 end $$;
 
 -- Gives these numbers heirs under the coming key. What somebody else has locked just now is left out: to wait for it could be a circle.
@@ -217,3 +235,69 @@ begin
         perform refuse(format('there is no module %s', p_number));
     end if;
 end $$;
+
+-- Modules that are to take their next root key from a session of theirs; only suite 2 can.
+create function rekey_modules(p_number bigint[]) returns void
+    language plpgsql volatile set search_path = @schema@, pg_temp as $$
+declare
+    wrong bigint;
+begin
+    select min(n) into wrong from unnest(p_number) n where not exists (select from modules where number = n);
+    if wrong is not null then
+        perform refuse(format('there is no module %s', wrong));
+    end if;
+    select min(number) into wrong from modules where number = any (p_number) and suite <> 2;
+    if wrong is not null then
+        perform refuse(format('module %s has suite 1 and cannot take a key from a session; give it a new kit, with `authsrv module rekey`', wrong));
+    end if;
+    select min(owner) into wrong from keys where purpose = 'module' and owner = any (p_number) and version >= 255;
+    if wrong is not null then
+        perform refuse(format('module %s has had 255 generations of keys; enrol it under another number', wrong));
+    end if;
+    update modules set rekey = true where number = any (p_number);
+end $$;
+
+-- A module's next generation from a new kit; the one before stays until a session of the new one is live, or until it is ended.
+create function add_generation(p_module bigint, p_generation integer, p_sealed bytea, p_check_value bytea) returns void
+    language plpgsql volatile set search_path = @schema@, pg_temp as $$
+begin
+    perform add_keys(array['module'], array[p_module], array[p_generation], array[p_sealed], array[p_check_value]);
+    update modules set rekey = false where number = p_module;
+end $$;
+
+-- By the switch: next generations that live sessions have given, in the place of what earlier sessions gave. False, and nothing is
+-- kept, where the caller has wrapped them by rules that have changed since: the key-encryption key may be another one.
+create function take_generations(p_registry bigint, p_module bigint[], p_generation integer[], p_sealed bytea[], p_check_value bytea[]) returns boolean
+    language plpgsql volatile security definer set search_path = @schema@, pg_temp as $$
+begin
+    lock table keys in row exclusive mode;  -- no key-encryption key changes from here on
+    if p_registry <> (select version from registry_version) then
+        return false;
+    end if;
+    insert into keys (purpose, owner, version, sealed, check_value)
+        select 'module', n.m, n.g, n.s, n.c
+          from unnest(p_module, p_generation, p_sealed, p_check_value) n(m, g, s, c)
+          join modules m on m.number = n.m and m.rekey and not m.revoked and m.suite = 2
+         where n.g <= 255
+           and exists (select from keys k where k.purpose = 'module' and k.owner = n.m and k.version = n.g - 1 and k.state = 'used')
+         order by n.m
+        on conflict (purpose, owner, version) do update set sealed = excluded.sealed, check_value = excluded.check_value, created_at = clock_timestamp()
+            where keys.state = 'used';
+    return true;
+end $$;
+
+-- By the switch: sessions of these generations are live, so that what is older is given up for good.
+create function retire_generations(p_module bigint[], p_generation integer[]) returns void
+    language plpgsql volatile security definer set search_path = @schema@, pg_temp as $$
+begin
+    update keys k set state = 'ended', sealed = ''
+      from unnest(p_module, p_generation) n(m, g)
+     where k.purpose = 'module' and k.owner = n.m and k.version < n.g and k.state = 'used'
+       and exists (select from keys l where l.purpose = 'module' and l.owner = n.m and l.version = n.g and l.state = 'used');
+    update modules m set rekey = false
+      from unnest(p_module, p_generation) n(m, g)
+     where m.number = n.m and m.rekey
+       and exists (select from keys l where l.purpose = 'module' and l.owner = n.m and l.version = n.g and l.state = 'used');
+end $$;
+
+grant execute on function take_generations, retire_generations to @switch_role@;

@@ -27,6 +27,7 @@ from terminal.settings import Settings
 from terminal.shell.client import Module, connect
 from terminal.shell.play import check, say_aloud
 from terminal.shell.play import play as play_day
+from terminal.shell.roots import RootsError
 from terminal.shell.sequence import Sequence, SequenceError
 from terminal.shell.trunk import dialling
 
@@ -57,6 +58,7 @@ class Setup:
     till: int
     wait_s: float
     sequence: Path | None
+    roots: Path | None
     tls: bool
     tls_ca: Path | None
     tls_certificate: Path | None
@@ -104,13 +106,16 @@ def setup(
     till: Annotated[int, typer.Option(help="which module of the kit, counted from 1")] = 1,
     wait_s: Annotated[float, typer.Option(help="how long to wait for the answer, in seconds")] = 30.0,
     sequence: Annotated[Path | None, typer.Option(help="a file that keeps the module's sequence number")] = None,
+    roots: Annotated[
+        Path | None, typer.Option(help="a file that keeps root keys which the module takes from the switch")
+    ] = None,
     tls: Annotated[bool, typer.Option("--tls", help="speak TLS, checked by this machine's authorities")] = False,
     tls_ca: Annotated[Path | None, typer.Option(help="speak TLS, checked by these authorities")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="the certificate to show")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="its key")] = None,
 ) -> None:
     """Say which module to be."""
-    context.obj = Setup(kit, till, wait_s, sequence, tls, tls_ca, tls_certificate, tls_key)
+    context.obj = Setup(kit, till, wait_s, sequence, roots, tls, tls_ca, tls_certificate, tls_key)
 
 
 @app.command()
@@ -487,7 +492,13 @@ def _run(context: Context, as_json: bool, ask: Callable[[Module, Kit], Awaitable
         settings = Settings(deadline_s=of.wait_s)
         sequence = Sequence(of.sequence)
         async with connect(
-            kit.host, kit.port, kit.till(of.till), tls=of.tls_context(), settings=settings, sequence=sequence
+            kit.host,
+            kit.port,
+            kit.till(of.till),
+            tls=of.tls_context(),
+            settings=settings,
+            sequence=sequence,
+            root_file=of.roots,
         ) as module:
             return await ask(module, kit), kit.exponent
 
@@ -516,7 +527,7 @@ def _guarded(run: Callable[[], Awaitable[T]]) -> T:
 
     try:
         return trio.run(alone)
-    except (KitError, DayError, SequenceError, ValueError, ssl.SSLError) as error:
+    except (KitError, DayError, RootsError, SequenceError, ValueError, ssl.SSLError) as error:
         typer.echo(f"authsrv-terminal: {error}", err=True)
         raise typer.Exit(MISTAKE) from None
     except (NoAnswerError, UnsettledError) as error:

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
 import trio
@@ -29,6 +30,7 @@ from protocol.signon import ModuleIdentity
 from terminal.answer import Answer, NoAnswerError, OpenNamesError, TooManyOpenError, UnsettledError
 from terminal.dialogue import BACK_OFF_MAX_S, FATES, Dialogue, Fate, Happening, Phase
 from terminal.settings import Settings
+from terminal.shell.roots import Roots
 from terminal.shell.sequence import Names, Sequence, SequenceError
 from terminal.shell.sign_on import SignOn
 from terminal.shell.trunk import Dial, Line, Reply, Trunk, dialling, open_trunk
@@ -71,19 +73,19 @@ class Module:
     def __init__(
         self,
         trunk: Trunk,
-        identity: ModuleIdentity,
+        roots: Roots,
         settings: Settings,
         sequence: Sequence,
         clock: Callable[[], dt.datetime],
         random: Callable[[int], bytes],
         jitter: Callable[[], float],
     ):
-        self.identity = identity
+        self.identity = identity = roots.identity
         self.settings = settings
         self._random = random
         self._jitter = jitter
         self._names = Names(identity.module, sequence, clock)
-        self._signed_on = SignOn(trunk, identity, self._names, settings, jitter)
+        self._signed_on = SignOn(trunk, roots, self._names, settings, jitter)
         self._tally = Tally()
         self._counted_to = 0
         self._calls = 0
@@ -478,6 +480,7 @@ class Link:
         *,
         settings: Settings | None = None,
         sequence: Sequence | None = None,
+        root_file: Path | None = None,
         clock: Callable[[], dt.datetime] = local_time,
         random: Callable[[int], bytes] = secrets.token_bytes,
         jitter: Callable[[], float] = JITTER,
@@ -491,12 +494,14 @@ class Link:
             identity: what the module was given when it was enrolled.
             settings: how patient it is.
             sequence: where its numbers come from; give one with a file if the module may be killed.
+            root_file: where it keeps root keys that it takes from sessions; without one it takes none.
             clock: the module's local date and time.
             random: gives that many random bytes, for access-code blocks.
             jitter: a random number from 0 to 1, for back-offs.
 
         """
-        module = Module(self._trunk, identity, settings or Settings(), sequence or Sequence(), clock, random, jitter)
+        roots = Roots(identity, root_file)
+        module = Module(self._trunk, roots, settings or Settings(), sequence or Sequence(), clock, random, jitter)
         scope, ended = trio.CancelScope(), trio.Event()
 
         async def run() -> None:
@@ -545,11 +550,12 @@ async def connect(
     tls: ssl.SSLContext | None = None,
     settings: Settings | None = None,
     sequence: Sequence | None = None,
+    root_file: Path | None = None,
     clock: Callable[[], dt.datetime] = local_time,
 ) -> AsyncIterator[Module]:
     """One module on a connection of its own; see `open_link` and `Link.module` for its arguments."""
     async with (
         open_link(host, port, tls=tls) as link,
-        link.module(identity, settings=settings, sequence=sequence, clock=clock) as module,
+        link.module(identity, settings=settings, sequence=sequence, root_file=root_file, clock=clock) as module,
     ):
         yield module

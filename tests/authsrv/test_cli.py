@@ -312,6 +312,44 @@ def test_a_key_is_rotated(opened: Desk, tmp_path: Path, purpose: str) -> None:
     assert (code, "no key tokens" in complaint) == (2, True)
 
 
+def test_a_group_key_is_rotated_and_ended(opened: Desk) -> None:
+    """Kits from behind it have another group key; the newest one cannot be ended, the older can, once; no issuer's."""
+
+    def enroll(number: str) -> Any:
+        return opened.ask("module", "enroll", "--number", number, "--branch", "1", "--name", "x", "--show-key")["keys"]
+
+    before = enroll("1")
+    assert opened.ask("keys", "rotate", "group") == {"purpose": "group", "owner": 70, "version": 2}
+    assert enroll("2")["group_key"] != before["group_key"]
+    assert "newest" in opened.refused("keys", "end", "group", "2")
+    assert opened.ask("keys", "end", "group", "1") == {"purpose": "group", "owner": 70, "version": 1}
+    assert opened.ask("keys", "show")["keys"][4]["state"] == "ended"
+    assert "no group key" in opened.refused("keys", "end", "group", "1")
+    assert "is not ended" in opened.refused("keys", "end", "token", "1")
+    for words in (("end", "group", "1", "--module", "1"), ("end", "module", "1"), ("rotate", "token", "--module", "1")):
+        assert opened.run("keys", *words)[0] == 2
+
+
+def test_a_module_gets_its_next_key(opened: Desk, tmp_path: Path) -> None:
+    """In a new kit, with the same module and the next generation; the old key is ended by hand where nobody may have it
+    any more; one of suite 2 can be told to take the next from a session."""
+    enroll = ("module", "enroll", "--branch", "1", "--name", "x", "--show-key")
+    old = opened.ask(*enroll, "--number", "1001", "--suite", "1")["keys"]
+    kit = tmp_path / "kit.json"
+    answer = opened.ask("module", "rekey", "1001", "--kit", str(kit))
+    assert answer == {"module": 1001, "generation": 2, "kit": str(kit), "keys": None}
+    assert answer.keys() == shape("module", "rekey").keys()
+    new = json.loads(kit.read_text())["modules"][0]
+    assert (new["module"], new["generation"], new["suite"], new["branch"]) == (1001, 2, 1, 1)
+    assert new["root_key"] != old["root_key"]
+    assert opened.ask("keys", "end", "module", "1", "--module", "1001")["owner"] == 1001
+    assert "no module 7" in opened.refused("module", "rekey", "7", "--show-key")
+    assert "suite 1" in opened.refused("keys", "rotate", "module", "--module", "1001")
+    opened.ask(*enroll, "--number", "1002")
+    assert opened.ask("keys", "rotate", "module", "--module", "1002") == {"purpose": "module", "modules": [1002]}
+    assert opened.run("keys", "rotate", "module")[0] == 2
+
+
 def test_modules_are_revoked_and_restored(opened: Desk) -> None:
     """All that are named, or none where one is not there."""
     for number in ("1", "2"):
