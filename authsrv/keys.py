@@ -18,13 +18,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger.names import Name
-from protocol.crypto import Cmac, Hmac, expand
+from protocol.crypto import Cmac, Hmac, check_value
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 DIGEST_BYTES: Final = 16
 CARD_BYTES: Final = 20
-CHECK_BYTES: Final = 5
 ANSWER_BYTES: Final = 1400
 
 _VERIFIER_FIRST, _VERIFIER_NEXT, _TOKEN_FIRST, _TOKEN_NEXT = b"\1", b"\2", b"\3", b"\4"
@@ -60,11 +59,6 @@ class WrappedKey:
     version: int
     sealed: bytes = field(repr=False)
     check_value: bytes
-
-
-def check_value(key: bytes) -> bytes:
-    """Five bytes that tell a key from another without telling the key."""
-    return expand(key, b"authsrv/1 check", CHECK_BYTES)
 
 
 def wrap(kek: bytes, purpose: Purpose, owner: int, version: int, key: bytes, nonce: bytes) -> WrappedKey:

@@ -25,6 +25,7 @@ from authsrv.card_number import NumberSpaceError
 from authsrv.keys import KeyFault, Purpose
 from authsrv.shell import commands
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits
+from authsrv.shell.handout import Ways
 from authsrv.shell.key_commands import (
     KEY_ENCRYPTION,
     end_key,
@@ -64,6 +65,9 @@ LISTENING: Final = ("listen",)
 SERVING: Final = tuple(name for name in NAMES if name not in COMMON)
 
 Number = Annotated[int, typer.Option("--number", help="its number")]
+KeysFile = Annotated[Path | None, typer.Option("--kit", help="a new file, 0600, for its keys")]
+ShowKey = Annotated[bool, typer.Option("--show-key", help="show its keys on the screen")]
+Qr = Annotated[bool, typer.Option("--qr", help="show its keys as a QR code")]
 KitFile = Annotated[Path, typer.Option("--kit", help="a new file, 0600, for what is shown nowhere else")]
 
 
@@ -412,8 +416,13 @@ def module_enroll(
     number: Number,
     branch: Annotated[int, typer.Option("--branch", help="the number of its branch")],
     name: Annotated[str, typer.Option("--name", help="what people call it")],
-    kit: Annotated[Path | None, typer.Option("--kit", help="a new file, 0600, for its keys")] = None,
-    show_key: Annotated[bool, typer.Option("--show-key", help="show its keys on the screen")] = False,
+    kit: KeysFile = None,
+    show_key: ShowKey = False,
+    qr: Qr = False,
+    components: Annotated[
+        int,
+        typer.Option("--components", help="2: half of its key; `module component` has the other for another person"),
+    ] = 1,
     suite: Annotated[int, typer.Option("--suite", min=1, max=2, help="1 shared key, 2 shared key and X25519")] = 2,
     desk: Annotated[bool, typer.Option("--desk", help="may reverse any authorization, by its number")] = False,
     partial: Annotated[bool, typer.Option(help="may be given less than it asked for")] = True,
@@ -428,8 +437,8 @@ def module_enroll(
     Example:
       authsrv module enroll --number 1001 --branch 1 --name "Till 1" --kit till-1.json --data-dir /var/lib/authsrv
 
-    JSON ("keys" is null without --show-key):
-      {"module": 1001, "branch": 1, "name": "Till 1", "kit": "till-1.json", "keys": null}
+    JSON ("keys" is null without --show-key, "qr" without --qr):
+      {"module": 1001, "branch": 1, "name": "Till 1", "kit": "till-1.json", "keys": null, "qr": null}
     """
     with_traits = ModuleTraits(
         suite=Suite(suite),
@@ -446,9 +455,9 @@ def module_enroll(
             settings,
             (number, branch, name),
             traits=with_traits,
-            kit=kit,
-            show_key=show_key,
+            ways=Ways(kit, show_key, qr),
             random=secrets.token_bytes,
+            components=components,
         )
     )
 
@@ -464,8 +473,9 @@ def _code_page(name: str) -> CodePage:
 def module_rekey(
     settings: Settings,
     number: Annotated[int, typer.Argument(help="its number")],
-    kit: Annotated[Path | None, typer.Option("--kit", help="a new file, 0600, for its keys")] = None,
-    show_key: Annotated[bool, typer.Option("--show-key", help="show its keys on the screen")] = False,
+    kit: KeysFile = None,
+    show_key: ShowKey = False,
+    qr: Qr = False,
 ) -> Report:
     """Make a module's next key, in a new kit. The one before ends when the module has signed on by it.
 
@@ -475,12 +485,32 @@ def module_rekey(
     Example:
       authsrv module rekey 1001 --kit till-1.json --data-dir /var/lib/authsrv
 
-    JSON ("keys" is null without --show-key):
-      {"module": 1001, "generation": 2, "kit": "till-1.json", "keys": null}
+    JSON ("keys" is null without --show-key, "qr" without --qr):
+      {"module": 1001, "generation": 2, "kit": "till-1.json", "keys": null, "qr": null}
     """
-    return trio.run(
-        lambda: commands.rekey_module(settings, number, kit=kit, show_key=show_key, random=secrets.token_bytes)
-    )
+    ways = Ways(kit, show_key, qr)
+    return trio.run(lambda: commands.rekey_module(settings, number, ways=ways, random=secrets.token_bytes))
+
+
+@command(module_commands, "component", (*COMMON, *LISTENING))
+def module_component(
+    settings: Settings,
+    number: Annotated[int, typer.Argument(help="the number of the module")],
+    kit: KeysFile = None,
+    show_key: ShowKey = False,
+    qr: Qr = False,
+) -> Report:
+    """Hand out the second component of a key that `module enroll --components 2` has made: once, to another person.
+
+    The two make a kit at the module, with `authsrv-terminal join`.
+
+    Example:
+      authsrv module component 1001 --kit half-2.json --data-dir /var/lib/authsrv
+
+    JSON ("keys" is null without --show-key, "qr" without --qr):
+      {"module": 1001, "kit": "half-2.json", "keys": null, "qr": null}
+    """
+    return trio.run(lambda: commands.show_component(settings, number, ways=Ways(kit, show_key, qr)))
 
 
 @command(module_commands, "revoke")

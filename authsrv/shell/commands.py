@@ -22,6 +22,7 @@ from authsrv.meaning import meaning
 from authsrv.shell import enrolment, key_file
 from authsrv.shell import seed as seeding
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits, Random
+from authsrv.shell.handout import Keys, Ways
 from authsrv.shell.kit import KitCard, new_kit
 from authsrv.shell.owner import owner_door, transaction
 from authsrv.shell.report import Report
@@ -33,8 +34,9 @@ from ledger.shell.door import Connection, open_door
 from ledger.shell.migrate import migrate, status
 from ledger.shell.revisions import HEAD
 from loyalty.source import ProgrammeError, parse_programme
+from protocol.components import COMPONENTS, split
 from protocol.numbers import VERSION, Command, GivenReason
-from protocol.signon import ModuleIdentity
+from protocol.signon import ROOT_KEY_BYTES
 
 T = TypeVar("T")
 
@@ -203,70 +205,72 @@ async def enroll_module(
     module: tuple[int, int, str],
     *,
     traits: ModuleTraits,
-    kit: Path | None,
-    show_key: bool,
+    ways: Ways,
     random: Random,
+    components: int = 1,
 ) -> Report:
-    """Enrol a module, given as number, branch and name.
-
-    Its keys go into a new kit file, and onto the screen only if that is asked for.
-    """
-    if kit is None and not show_key:
-        raise SettingsError("--kit is not given; name a new file for the module's keys, or see them with --show-key")
-    keks = settings.key_encryption_keys()
+    """Enrol a module, given as number, branch and name, and hand out its keys, or the first of their two components."""
+    if components not in (1, COMPONENTS):
+        raise SettingsError(f"--components is {components}, which cannot be; give {COMPONENTS}, or leave it out")
     number, branch, name = module
-    with nullcontext() if kit is None else new_kit(kit) as out:
 
-        async def work(connection: Connection) -> ModuleIdentity:
-            kek = await enrolment.opening_key(connection, keks)
-            identity = await enrolment.enroll_module(connection, kek, module, traits=traits, random=random)
-            if out is not None:
-                out.begin(settings.listen, *await _currency(connection), [(identity, branch)])
-                out.end()
-            return identity
+    async def work(connection: Connection, kek: bytes) -> tuple[Keys, int]:
+        identity = await enrolment.enroll_module(connection, kek, module, traits=traits, random=random)
+        if components == 1:
+            return identity, branch
+        first, second = split(identity, random(ROOT_KEY_BYTES))
+        await enrolment.keep_component(connection, kek, second, random=random)
+        return first, branch
 
-        identity = await as_owner(settings, work)
-    keys = identity.to_json() if show_key else None
+    keys = await _hand_out(settings, ways, work)
+    half = [f"this is component 1; the other is for somebody else: `authsrv module component {number}`"]
     return Report(
-        {"module": number, "branch": branch, "name": name, "kit": None if kit is None else str(kit), "keys": keys},
+        {"module": number, "branch": branch, "name": name, **ways.values(keys)},
+        (f"module {number}, {name}, at branch {branch}", *(half if components > 1 else []), *ways.lines(keys)),
+    )
+
+
+async def show_component(settings: Settings, number: int, *, ways: Ways) -> Report:
+    """Hand out the second component of a module's keys, once."""
+
+    async def work(connection: Connection, kek: bytes) -> tuple[Keys, int]:
+        return await enrolment.hand_out_component(connection, kek, number)
+
+    keys = await _hand_out(settings, ways, work)
+    return Report({"module": number, **ways.values(keys)}, (f"component 2 of module {number}", *ways.lines(keys)))
+
+
+async def rekey_module(settings: Settings, number: int, *, ways: Ways, random: Random) -> Report:
+    """Give a module its next generation of keys, in a new kit file, on the screen or as a QR code."""
+
+    async def work(connection: Connection, kek: bytes) -> tuple[Keys, int]:
+        return await enrolment.rekey_module(connection, kek, number, random=random)
+
+    keys = await _hand_out(settings, ways, work)
+    return Report(
+        {"module": number, "generation": keys.generation, **ways.values(keys)},
         (
-            f"module {number}, {name}, at branch {branch}",
-            *([] if kit is None else [f"its keys are in {kit}; bring them to the module and delete the file"]),
-            *([] if keys is None else [f"{key} {value}" for key, value in keys.items()]),
+            f"module {number} has generation {keys.generation}; the one before ends when it has signed on by it",
+            *ways.lines(keys),
         ),
     )
 
 
-async def rekey_module(settings: Settings, number: int, *, kit: Path | None, show_key: bool, random: Random) -> Report:
-    """Give a module its next generation of keys, in a new kit file or on the screen."""
-    if kit is None and not show_key:
-        raise SettingsError("--kit is not given; name a new file for the module's keys, or see them with --show-key")
+async def _hand_out(
+    settings: Settings, ways: Ways, work: Callable[[Connection, bytes], Awaitable[tuple[Keys, int]]]
+) -> Keys:
+    """Do `work` with the key-encryption key; what it makes is in the kit, if one was named, before its commit."""
     keks = settings.key_encryption_keys()
-    with nullcontext() if kit is None else new_kit(kit) as out:
+    with nullcontext() if ways.kit is None else new_kit(ways.kit) as out:
 
-        async def work(connection: Connection) -> ModuleIdentity:
-            kek = await enrolment.opening_key(connection, keks)
-            identity, branch = await enrolment.rekey_module(connection, kek, number, random=random)
+        async def whole(connection: Connection) -> Keys:
+            keys, branch = await work(connection, await enrolment.opening_key(connection, keks))
             if out is not None:
-                out.begin(settings.listen, *await _currency(connection), [(identity, branch)])
+                out.begin(settings.listen, *await _currency(connection), [(keys, branch)])
                 out.end()
-            return identity
+            return keys
 
-        identity = await as_owner(settings, work)
-    keys = identity.to_json() if show_key else None
-    return Report(
-        {
-            "module": number,
-            "generation": identity.generation,
-            "kit": None if kit is None else str(kit),
-            "keys": keys,
-        },
-        (
-            f"module {number} has generation {identity.generation}; the one before ends when it has signed on by it",
-            *([] if kit is None else [f"its keys are in {kit}; bring them to the module and delete the file"]),
-            *([] if keys is None else [f"{key} {value}" for key, value in keys.items()]),
-        ),
-    )
+        return await as_owner(settings, whole)
 
 
 async def revoke_modules(settings: Settings, numbers: Sequence[int], *, revoked: bool) -> Report:

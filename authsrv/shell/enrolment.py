@@ -36,6 +36,7 @@ from ledger.shell.door import Connection
 from loyalty.programme import AccessCode, Programme
 from loyalty.source import programme_document
 from protocol.access_code import DIGITS_MAX, DIGITS_MIN
+from protocol.components import COMPONENTS, Component
 from protocol.numbers import CodePage, Suite
 from protocol.signon import GROUP_KEY_BYTES, ROOT_KEY_BYTES, ModuleIdentity
 from protocol.switch import GENERATION_MAX
@@ -296,6 +297,38 @@ async def enroll_modules(
             [key.check_value for key in wrapped],
         )
     return identities
+
+
+async def keep_component(connection: Connection, kek: bytes, component: Component, *, random: Random) -> None:
+    """Keep the second component of a module's root key until the second person asks for it."""
+    key = wrap(kek, Purpose.COMPONENT, component.module, component.generation, component.share, random(NONCE_BYTES))
+    async with refusals():
+        await connection.execute(
+            "select add_keys($1, $2, $3, $4, $5)",
+            *([key.purpose.value], [key.owner], [key.version], [key.sealed], [key.check_value]),
+        )
+
+
+async def hand_out_component(connection: Connection, kek: bytes, number: int) -> tuple[Component, int]:
+    """The second component of a module's root key, and the number of its branch; it is forgotten with this.
+
+    Raises `EnrolmentError` where none is kept.
+    """
+    row = await connection.fetchrow(
+        """select c.*, m.suite, m.branch, r.check_value as check
+             from keys c join modules m on m.number = c.owner
+             join keys r on r.purpose = 'module' and r.owner = c.owner and r.version = c.version
+            where c.purpose = 'component' and c.owner = $1 and c.state = 'used' order by c.version desc limit 1""",
+        number,
+    )
+    if row is None:
+        raise EnrolmentError(f"there is no component of a key of module {number}, or it was handed out already")
+    share = unwrap(kek, wrapped_key(row))
+    group, shared = await group_key(connection, kek)
+    async with refusals():
+        await connection.execute("select set_key_state('component', $1, $2, 'ended')", number, row["version"])
+    component = Component(number, row["version"], Suite(row["suite"]), group, shared, COMPONENTS, share, row["check"])
+    return component, row["branch"]
 
 
 async def rekey_module(

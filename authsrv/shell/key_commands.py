@@ -14,13 +14,14 @@ find that their key-encryption key opens them no more, and read where they found
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from authsrv.keys import ISSUER_PURPOSES, KEY_BYTES, NONCE_BYTES, Purpose, check_value, wrap
+from authsrv.keys import ISSUER_PURPOSES, KEY_BYTES, NONCE_BYTES, Purpose, wrap
 from authsrv.shell import key_file, rotation
 from authsrv.shell.enrolment import EnrolmentError, Random, group_key, issuer_row, opening_key, refusals
 from authsrv.shell.owner import owner_door, transaction
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings, SettingsError
 from ledger.shell.door import Connection
+from protocol.crypto import check_value
 from protocol.signon import GROUP_KEY_BYTES
 
 KEY_ENCRYPTION: Final = "key-encryption"

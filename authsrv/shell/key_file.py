@@ -21,8 +21,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from authsrv.keys import KEY_BYTES, check_value
+from authsrv.keys import KEY_BYTES
 from authsrv.shell.secret_file import sync_folder
+from protocol.crypto import check_value
 
 CREDENTIAL: Final = "authsrv.kek"
 VARIABLE: Final = "AUTHSRV_KEK"

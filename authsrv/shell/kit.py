@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from authsrv.shell.handout import Keys
 from authsrv.shell.secret_file import SecretFile, new_secret_file
 from authsrv.shell.settings import Address
-from protocol.signon import ModuleIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,14 @@ class Kit:
         self._out = out
         self._between = "\n"
 
-    def begin(
-        self, address: Address, currency: int, exponent: int, modules: Sequence[tuple[ModuleIdentity, int]] = ()
-    ) -> None:
+    def begin(self, address: Address, currency: int, exponent: int, modules: Sequence[tuple[Keys, int]] = ()) -> None:
         """Write where the switch listens, the currency, and the modules with the numbers of their branches."""
         head: dict[str, Any] = {
             "host": address.host,
             "port": address.port,
             "currency": currency,
             "exponent": exponent,
-            "modules": [identity.to_json() | {"branch": branch} for identity, branch in modules],
+            "modules": [keys.to_json() | {"branch": branch} for keys, branch in modules],
         }
         self._out.write(json.dumps(head)[:-1] + ', "cards": [')
 

@@ -19,10 +19,11 @@ from typing import Final, TypeVar
 import asyncpg
 import trio
 
-from authsrv.keys import KEY_BYTES, NONCE_BYTES, KeyRing, Purpose, check_value, unwrap, wrap
+from authsrv.keys import KEY_BYTES, NONCE_BYTES, KeyRing, Purpose, unwrap, wrap
 from authsrv.shell.enrolment import EnrolmentError, Random, load_ring, opening_key, refusals, wrapped_key
 from authsrv.shell.owner import transaction
 from ledger.shell.door import Connection, Door
+from protocol.crypto import check_value
 
 T = TypeVar("T")
 Told = Callable[[str], None]

@@ -21,7 +21,7 @@ import typer
 from protocol.numbers import GivenReason
 from terminal.answer import Answer, NoAnswerError, UnsettledError
 from terminal.day import DayError, read_day
-from terminal.kit import Kit, KitCard, KitError
+from terminal.kit import Kit, KitCard, KitError, joined
 from terminal.money import minor_units, written
 from terminal.settings import Settings
 from terminal.shell.client import Module, connect
@@ -477,6 +477,30 @@ def play(
         return played
 
     raise typer.Exit(0 if _guarded(run) else DECLINED)
+
+
+@app.command()
+def join(
+    one: Annotated[Path, typer.Argument(help="a kit with one component of a key")],
+    other: Annotated[Path, typer.Argument(help="the kit with the other component")],
+    out: Annotated[Path, typer.Option("--out", help="the new kit file, 0600")],
+) -> None:
+    """Make a module's kit of two kits with a component each.
+
+    Example: authsrv-terminal join half-1.json half-2.json --out kit.json
+    """
+
+    async def run() -> None:
+        try:
+            text = joined(one.read_text("utf-8"), other.read_text("utf-8"))
+            with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise KitError(f"{error.filename}: {error.strerror}") from None
+
+    _guarded(run)
 
 
 def main() -> None:

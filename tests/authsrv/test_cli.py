@@ -21,7 +21,10 @@ from authsrv.shell.cli import app
 from authsrv.shell.key_file import make_key_file
 from authsrv.shell.settings import NAMES
 from ledger.names import luhn_digit
+from protocol.crypto import check_value
 from protocol.signon import ModuleIdentity
+from terminal.kit import Kit, KitError
+from terminal.shell.cli import app as terminal_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,7 +189,7 @@ def test_an_issuer_is_set_up_by_commands_alone(opened: Desk, tmp_path: Path) -> 
         *("module", "enroll", "--number", "1001", "--branch", "1", "--name", "Till 1", "--kit", str(kit)),
         *("--listen", "10.0.0.1:7000"),
     )
-    assert module == {"module": 1001, "branch": 1, "name": "Till 1", "kit": str(kit), "keys": None}
+    assert module == {"module": 1001, "branch": 1, "name": "Till 1", "kit": str(kit), "keys": None, "qr": None}
     assert module.keys() == shape("module", "enroll").keys()
     assert stat.S_IMODE(kit.stat().st_mode) == 0o600
     written = json.loads(kit.read_text())
@@ -337,7 +340,7 @@ def test_a_module_gets_its_next_key(opened: Desk, tmp_path: Path) -> None:
     old = opened.ask(*enroll, "--number", "1001", "--suite", "1")["keys"]
     kit = tmp_path / "kit.json"
     answer = opened.ask("module", "rekey", "1001", "--kit", str(kit))
-    assert answer == {"module": 1001, "generation": 2, "kit": str(kit), "keys": None}
+    assert answer == {"module": 1001, "generation": 2, "kit": str(kit), "keys": None, "qr": None}
     assert answer.keys() == shape("module", "rekey").keys()
     new = json.loads(kit.read_text())["modules"][0]
     assert (new["module"], new["generation"], new["suite"], new["branch"]) == (1001, 2, 1, 1)
@@ -348,6 +351,47 @@ def test_a_module_gets_its_next_key(opened: Desk, tmp_path: Path) -> None:
     opened.ask(*enroll, "--number", "1002")
     assert opened.ask("keys", "rotate", "module", "--module", "1002") == {"purpose": "module", "modules": [1002]}
     assert opened.run("keys", "rotate", "module")[0] == 2
+
+
+def test_a_key_in_two_components(opened: Desk, issuer: Issuer, tmp_path: Path) -> None:
+    """Two people get a half each, once; together they are the key that the switch holds, and alone no kit."""
+    halves = [tmp_path / "half-1.json", tmp_path / "half-2.json"]
+    enroll = ("module", "enroll", "--number", "1001", "--branch", "1", "--name", "x", "--components", "2")
+    assert "component" in opened.run(*enroll, "--kit", str(halves[0]))[1]
+    answer = opened.ask("module", "component", "1001", "--kit", str(halves[1]))
+    assert answer == {"module": 1001, "kit": str(halves[1]), "keys": None, "qr": None}
+    assert answer.keys() == shape("module", "component").keys()
+    assert "already" in opened.refused("module", "component", "1001", "--show-key")
+    out = tmp_path / "kit.json"
+    till = CliRunner().invoke(terminal_app, ["join", str(halves[1]), str(halves[0]), "--out", str(out)])
+    assert (till.exit_code, till.stdout) == (0, "")
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    made = Kit.read(out.read_text()).till(1)
+    held = as_admin(issuer, "select check_value from issuer.keys where purpose = 'module'")
+    assert (made.module, check_value(made.root_key)) == (1001, held)
+    assert as_admin(issuer, "select sealed from issuer.keys where purpose = 'component'") == b""
+    for half in halves:
+        assert stat.S_IMODE(half.stat().st_mode) == 0o600
+        with pytest.raises(KitError, match="one component"):
+            Kit.read(half.read_text())
+        assert made.root_key.hex() not in half.read_text()
+    for files in ((halves[0], halves[0]), (halves[0], tmp_path / "none"), (halves[0], out), (*halves,)):
+        again = CliRunner().invoke(terminal_app, ["join", *map(str, files), "--out", str(out)])
+        assert (again.exit_code, again.stdout) == (2, "")
+    assert opened.run(*enroll[:-1], "3", "--show-key")[0] == 2
+
+
+def test_a_key_as_a_qr_code(opened: Desk) -> None:
+    """A picture on the screen; its text, which `--json` gives where the code is asked for, is a kit's module."""
+    enroll = ("module", "enroll", "--branch", "1", "--name", "x")
+    code, text, _ = opened.run(*enroll, "--number", "1", "--qr")
+    assert code == 0
+    assert len(text.splitlines()) > 20
+    assert "root_key" not in text
+    answer = opened.ask(*enroll, "--number", "2", "--qr")
+    assert answer["keys"] is None
+    assert ModuleIdentity.from_json(json.loads(answer["qr"])).module == 2
+    assert opened.ask("module", "rekey", "1", "--show-key")["qr"] is None
 
 
 def test_modules_are_revoked_and_restored(opened: Desk) -> None:

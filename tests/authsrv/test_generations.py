@@ -10,10 +10,10 @@ import pytest
 import trio
 from shop import KEK, TILLS, as_owner
 
-from authsrv.keys import check_value
 from authsrv.shell import generations, rules
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits, enroll_modules, refusals, rekey_module
 from ledger.shell import store
+from protocol.crypto import check_value
 from protocol.numbers import Result, Suite
 from protocol.signon import ModuleIdentity
 from terminal import NoAnswerError, Settings, connect

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from shop import KEK
 
-from authsrv.keys import KeyFault, check_value
+from authsrv.keys import KeyFault
 from authsrv.shell import key_commands, rotation
 from authsrv.shell.commands import enroll_module
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits
+from authsrv.shell.handout import Ways
 from authsrv.shell.key_commands import rotate_key_encryption
 from authsrv.shell.key_file import load_keys, make_key_file, next_to, read_key_file
 from authsrv.shell.rules import Rules
 from authsrv.shell.settings import load_settings
+from protocol.crypto import check_value
 
 if TYPE_CHECKING:
     from shop import Shop
@@ -55,7 +57,11 @@ async def enroll(shop: Shop, file: Path, number: int) -> None:
     """A command that opens keys and wraps one."""
     module = (number, 1, "till")
     await enroll_module(
-        settings_of(shop, file), module, traits=ModuleTraits(), kit=None, show_key=True, random=secrets.token_bytes
+        settings_of(shop, file),
+        module,
+        traits=ModuleTraits(),
+        ways=Ways(None, show_key=True, qr=False),
+        random=secrets.token_bytes,
     )
 
 
