@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from back_office import active_card, new_card
-from shop import CODE, KEK, UNKNOWN, as_owner
+from shop import CODE, KEK, UNKNOWN, Waiting, as_owner, name_of
 
-from authsrv.keys import CARD_BYTES, Purpose
+from authsrv.keys import Purpose
 from authsrv.shell import rotation
 from authsrv.shell.enrolment import EnrolmentError, issue_cards, load_ring
+from authsrv.shell.lanes import Lanes
+from authsrv.shell.reads import Reads
 from authsrv.shell.rotation import rotate
+from authsrv.shell.rules import Rules
+from ledger.batch import Lookup
 from ledger.faults import Unavailable
+from ledger.names import Name
 from ledger.shell.door import open_door
+from ledger.shell.rows import array, asked_rows, row_types
 from protocol.messages import Response
 from protocol.numbers import Command, Flag, Result
 
@@ -60,14 +66,11 @@ class Breaking:
         return await self._door.run(work)
 
 
-async def token(shop: Shop, number: str) -> bytes:
-    """The newest token of a number."""
-
-    async def made(connection: Connection) -> bytes:
-        return (await load_ring(connection, KEK)).token(number.encode().ljust(CARD_BYTES, b"\0"))
-
-    stands: bytes = await as_owner(shop.owner_dsn, made)
-    return stands
+async def until_waiting(shop: Shop, mode: str) -> None:
+    """Wait until somebody waits for such a lock."""
+    with trio.fail_after(30):
+        while not await shop.query("select from pg_locks where not granted and mode = $1", mode):
+            pass  # each question is a round trip
 
 
 async def check_tokens(shop: Shop, version: int) -> None:
@@ -99,6 +102,61 @@ async def test_all_goes_on(shop: Shop, purpose: Purpose) -> None:
         assert changed.result == Result.DUPLICATE
         await check_tokens(shop, version if purpose is Purpose.TOKEN else 1)
     assert await shop.balance(card) == 4500
+
+
+async def test_a_page_that_a_newer_key_sealed(shop: Shop) -> None:
+    """A process that has heard nothing of a new record key yet tells what another one has recorded under it."""
+    card, till = await active_card(shop, 5000), shop.till()
+    await renew(shop, Purpose.RECORD)
+    elsewhere = Rules(KEK)
+    await elsewhere.load(shop.door)
+    shop.lanes = Lanes(shop.door, elsewhere, lanes=1, batch_max=8, waiting_max=8)
+    sold = await till.sale(card, 100)
+    asked, answers = till.opened(await till.request(Command.PAGE, original=name_of(sold), page=1)), list[bytes]()
+    reads = Reads(shop.door, shop.rules, waiting_max=1)
+    assert reads.offer(Waiting(asked, trio.current_time() + 15, answers.append))
+    reads.close()
+    await reads.run()
+    assert Response.decode(answers[0]).text == sold.text
+
+
+async def test_a_batch_that_waited_for_the_standstill_knows_of_the_change(shop: Shop) -> None:
+    """It reads the count of changes as it is behind the lock, whatever stood there when it began to wait."""
+    gate, standing = asyncio.Event(), trio.Event()
+    trio_token = trio.lowlevel.current_trio_token()
+    counts: list[int] = []
+    today = await shop.today()
+    before = shop.rules.registry.version
+
+    async def stand(connection: Connection) -> None:
+        await connection.execute("begin")
+        await connection.execute("select stand_still(1000)")
+        await connection.execute("update modules set partial = false where number = 1002")
+        trio_token.run_sync_soon(standing.set)
+        await gate.wait()
+        await connection.execute("commit")
+
+    async def batch() -> None:
+        async def gather(connection: Connection) -> int:
+            lookups = [Lookup(Name(1001, today, 1), None, False, None, None)]
+            asked = array((await row_types(connection)).asked, 1, asked_rows(lookups))
+            row = await connection.fetchrow("select registry from gather($1)", asked)
+            assert row is not None
+            return int(row["registry"])
+
+        counts.append(await shop.door.run(gather))
+
+    async def let_go(_: Connection) -> None:
+        gate.set()
+
+    async with desk(shop) as door, trio.open_nursery() as nursery:
+        nursery.start_soon(door.run, stand)
+        await standing.wait()
+        nursery.start_soon(batch)
+        await until_waiting(shop, "AccessShareLock")
+        assert not counts
+        await shop.door.run(let_go)
+    assert counts == [before + 1]
 
 
 async def test_a_request_that_waited_meanwhile(shop: Shop) -> None:
@@ -214,9 +272,7 @@ async def test_a_batch_in_hand_ends_before_the_key_begins(shop: Shop) -> None:
         nursery.start_soon(shop.door.run, batch)
         await in_hand.wait()
         nursery.start_soon(turn)
-        with trio.fail_after(30):
-            while not await shop.query("select from pg_locks where not granted and mode = 'AccessExclusiveLock'"):
-                pass  # each question is a round trip
+        await until_waiting(shop, "AccessExclusiveLock")
         assert not done.is_set()
         [row] = await shop.query("select state from keys where purpose = 'token' and version = 2")
         assert row["state"] == "coming"
