@@ -394,6 +394,27 @@ def test_a_key_as_a_qr_code(opened: Desk) -> None:
     assert opened.ask("module", "rekey", "1", "--show-key")["qr"] is None
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [("lost", "bring back the copy"), ("open", "0644.*chmod 0400"), ("another", "does not open"), ("short", "64 hex")],
+)
+def test_a_switch_does_not_start_by_a_wrong_key(
+    opened: Desk, issuer: Issuer, tmp_path: Path, wrong: str, told: str
+) -> None:
+    """The key file is lost, others may read it, it is another one, or cut off: the switch says which and what to do."""
+    assert opened.ask("keys", "show")["keys"]
+    file = tmp_path / "kek"
+    key = file.read_text()
+    file.unlink()
+    if wrong != "lost":
+        file.write_text({"open": key, "another": key[::-1].strip(), "short": key[:20]}[wrong])
+        file.chmod(0o644 if wrong == "open" else 0o400)
+    switch = Desk("--database", issuer.switch_dsn, "--key-file", str(file))
+    complaint = switch.refused("serve", "--listen", "127.0.0.1:0")
+    assert re.search(told, complaint)
+    assert key[:16] not in complaint
+
+
 def test_modules_are_revoked_and_restored(opened: Desk) -> None:
     """All that are named, or none where one is not there."""
     for number in ("1", "2"):
