@@ -41,6 +41,7 @@ class Ask:
         code: str | None,
         new_code: str | None = None,
         new_token: bytes | None = None,
+        token_key: int = 1,
     ):
         self.name: Final = name
         self.envelope: Final = envelope
@@ -51,9 +52,21 @@ class Ask:
         self.code: Final = code  # the digits; None where none came or the block was malformed
         self.new_code: Final = new_code  # the digits that a code is changed to, in the same way
         self.new_token: Final = new_token  # of the number that takes the card's place
+        self.token_key: Final = token_key  # the version that the tokens were made under
 
     def __repr__(self) -> str:
         return f"<Ask {self.envelope!r}>"
+
+    def under(self, ring: KeyRing) -> "Ask":
+        """The same with tokens of this ring, for one that waited while the key of card numbers was changed."""
+        token = ring.token(self.envelope.card) if self.token is not None else None
+        new_token = None
+        if self.new_token is not None and isinstance(self.request, Request):
+            new_token = _token_of(self.request.new_card, ring)
+        return Ask(
+            self.name, self.envelope, self.plain, self.request, token, self.code_came, self.code, self.new_code,
+            new_token, ring.token_key,
+        )  # fmt: skip
 
     def lookup(self) -> Lookup:
         """What the database is to look up and lock for it."""
@@ -124,8 +137,12 @@ def open_ask(plain: bytes, module: int, code_cipher: BlockCipher, ring: KeyRing)
         if request.new_access_code_block is not None:
             new_code = access_code.decode(request.new_access_code_block, request.card, code_cipher)
         if request.new_card:
-            new_token = ring.token(request.new_card.encode().ljust(CARD_BYTES, b"\0"))
-    return envelope, Ask(name, envelope, plain, request, token, code_came, code, new_code, new_token)
+            new_token = _token_of(request.new_card, ring)
+    return envelope, Ask(name, envelope, plain, request, token, code_came, code, new_code, new_token, ring.token_key)
+
+
+def _token_of(number: str, ring: KeyRing) -> bytes:
+    return ring.token(number.encode().ljust(CARD_BYTES, b"\0"))
 
 
 def same_content(ask: Ask, ring: KeyRing, token_key: int, digest_key: int) -> bytes:

@@ -1,7 +1,7 @@
 """Reconciling: which differences are looked for, and how what was found is told.
 
 What must hold: every promise of the ledger that no constraint keeps is one check here, over one view or function of
-`ledger/sql/0008_books.sql`. A difference is what must never be, and ends the program as a refusal does. What only has
+`ledger/sql/0009_books.sql`. A difference is what must never be, and ends the program as a refusal does. What only has
 to be known (open holds, what cards owe, losses, totals that a module counted otherwise) is told apart from them.
 """
 

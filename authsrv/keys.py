@@ -18,13 +18,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger.names import Name
-from protocol.crypto import Cmac, Hmac, expand
+from protocol.crypto import Cmac, Hmac, check_value
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 DIGEST_BYTES: Final = 16
 CARD_BYTES: Final = 20
-CHECK_BYTES: Final = 5
 ANSWER_BYTES: Final = 1400
 
 _VERIFIER_FIRST, _VERIFIER_NEXT, _TOKEN_FIRST, _TOKEN_NEXT = b"\1", b"\2", b"\3", b"\4"
@@ -44,6 +43,7 @@ class Purpose(StrEnum):
     RECORD = "record"
     GROUP = "group"
     MODULE = "module"
+    COMPONENT = "component"  # half of a module's root key, until it is handed out
 
 
 ISSUER_PURPOSES: Final = (Purpose.TOKEN, Purpose.VERIFIER, Purpose.DIGEST, Purpose.RECORD)
@@ -59,11 +59,6 @@ class WrappedKey:
     version: int
     sealed: bytes = field(repr=False)
     check_value: bytes
-
-
-def check_value(key: bytes) -> bytes:
-    """Five bytes that tell a key from another without telling the key."""
-    return expand(key, b"authsrv/1 check", CHECK_BYTES)
 
 
 def wrap(kek: bytes, purpose: Purpose, owner: int, version: int, key: bytes, nonce: bytes) -> WrappedKey:
@@ -89,9 +84,13 @@ def _label(purpose: Purpose, owner: int, version: int) -> bytes:
 
 
 class KeyRing:
-    """An issuer's keys in every version, opened; made from (purpose, version) -> 32 bytes."""
+    """An issuer's keys in every version, opened; made from (purpose, version) -> 32 bytes.
 
-    def __init__(self, issuer: int, keys: Mapping[tuple[Purpose, int], bytes]) -> None:
+    `coming` is the next token key, 32 bytes, where one is being prepared: numbers that are issued meanwhile need heirs.
+    """
+
+    def __init__(self, issuer: int, keys: Mapping[tuple[Purpose, int], bytes], coming: bytes | None = None) -> None:
+        self._coming = Cmac(coming) if coming is not None else None
         self._first_of_token = _TOKEN_FIRST + issuer.to_bytes(4)
         self._current: dict[Purpose, int] = {}
         for purpose in ISSUER_PURPOSES:
@@ -119,6 +118,24 @@ class KeyRing:
     def token(self, card: bytes, version: int | None = None) -> bytes:
         """The 16 bytes that stand for a card number, given as the 20 bytes of the wire."""
         return _nested(_up_to(self._token_macs, version), self._first_of_token + card, _TOKEN_NEXT)
+
+    @property
+    def has_coming(self) -> bool:
+        """Whether a next token key is being prepared."""
+        return self._coming is not None
+
+    def heir(self, token: bytes) -> bytes:
+        """What a token of the newest version becomes under the coming key; raises KeyFault where none is coming."""
+        if self._coming is None:
+            raise KeyFault("no token key is coming")
+        return self._coming.tag(_TOKEN_NEXT + token)
+
+    def brought_forward(self, verifier: bytes, version: int) -> bytes:
+        """A verifier of an older version as it is under the newest key: without its code, by nesting."""
+        value = verifier
+        for mac in self._verifier_macs[version:]:
+            value = mac.tag(_VERIFIER_NEXT + value)
+        return value
 
     def verifier(self, card_id: int, digits: str, version: int | None = None) -> bytes:
         """The 16 bytes that an access code is compared by."""

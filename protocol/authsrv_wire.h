@@ -247,6 +247,10 @@ enum authsrv_flag {
     AUTHSRV_FLAG_KEYED = 16,
 };
 
+enum authsrv_term_flag {
+    AUTHSRV_TERM_FLAG_NEXT_ROOT = 1,
+};
+
 struct authsrv_header {
     uint8_t length[2]; /* bytes after this field */
     uint8_t version[1]; /* 1 */
@@ -304,7 +308,7 @@ struct authsrv_terms {
     uint8_t in_flight_max[2]; /* unanswered requests at one time; more are answered 91 */
     uint8_t last_date[4]; /* yyyymmdd of this module's last name that this process knows, 0 if none: a hint */
     uint8_t last_sequence[4]; /* its sequence */
-    uint8_t flags[4]; /* none defined: sent as 0, not looked at */
+    uint8_t flags[4]; /* bits, see below; bits that are not named there are sent as 0 and not looked at */
     uint8_t unused_24[8];
 };
 _Static_assert(sizeof(struct authsrv_terms) == 32, "terms");

@@ -23,6 +23,7 @@ from protocol.numbers import (
     Reason,
     Result,
     Suite,
+    TermFlag,
     TotalsKind,
 )
 
@@ -71,7 +72,8 @@ def _numbers() -> Iterator[str]:
     enumerations = (FrameType, Suite, Command, GivenReason, TotalsKind, CodePage, Result, Reason)
     for numbers in enumerations:
         yield from _enum(numbers.__name__, ((each.name, each.value, each.note) for each in numbers))
-    yield from _enum("Flag", ((flag.name or "", flag.value, "") for flag in Flag))
+    for flags in (Flag, TermFlag):
+        yield from _enum(flags.__name__, ((flag.name or "", flag.value, "") for flag in flags))
 
 
 def _enum(name: str, members: Iterable[tuple[str, int, str]]) -> Iterator[str]:

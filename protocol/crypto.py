@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 BLOCK_BYTES: Final = 16
 SHA256_BLOCK_BYTES: Final = 64
+CHECK_BYTES: Final = 5
+_CHECK_INFO: Final = b"authsrv/1 check"
 _CIPHERS_KEPT: Final = 4096
 
 
@@ -38,6 +40,11 @@ def extract(salt: bytes, secret: bytes) -> bytes:
 def expand(key: bytes, info: bytes, size: int) -> bytes:
     """HKDF-SHA256's second half (RFC 5869): `size` bytes from a key, for the use that `info` names."""
     return HKDFExpand(algorithm=hashes.SHA256(), length=size, info=info).derive(key)
+
+
+def check_value(key: bytes) -> bytes:
+    """Five bytes that tell a key from another without telling the key."""
+    return expand(key, _CHECK_INFO, CHECK_BYTES)
 
 
 def mac(key: bytes, message: bytes) -> bytes:

@@ -52,7 +52,7 @@ TERMS: Final = Struct(
     "in_flight_max" / Int16ub * "unanswered requests at one time; more are answered 91",
     "last_date" / Int32ub * "yyyymmdd of this module's last name that this process knows, 0 if none: a hint",
     "last_sequence" / Int32ub * "its sequence",
-    "flags" / Int32ub * "none defined: sent as 0, not looked at",
+    "flags" / Int32ub * "bits, see below; bits that are not named there are sent as 0 and not looked at",
     Const(bytes(8)),
 )
 

@@ -111,6 +111,15 @@ FLAG_NOTES: Final = {
 KNOWN_FLAGS: Final = sum(flag.value for flag in FLAG_NOTES)
 
 
+class TermFlag(IntFlag):
+    """The bits of the flags of WELCOME's terms."""
+
+    NEXT_ROOT = 1
+
+
+TERM_FLAG_NOTES: Final = {TermFlag.NEXT_ROOT: "take the next root key from this session, see Changing the root key"}
+
+
 class GivenReason(Noted):
     """Why a person blocks, unblocks, reverses or adjusts; 0 says nothing."""
 

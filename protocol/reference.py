@@ -17,6 +17,7 @@ from protocol.fields import FIELDS, RULES, Presence
 from protocol.frame import HEADER_BYTES
 from protocol.numbers import (
     FLAG_NOTES,
+    TERM_FLAG_NOTES,
     VERSION,
     CodePage,
     Command,
@@ -100,6 +101,10 @@ def _values() -> dict[str, str]:
         "flags": _table(
             ("bit", "name", "meaning"),
             ((flag.value.bit_length() - 1, _words(flag.name or ""), note) for flag, note in FLAG_NOTES.items()),
+        ),
+        "term_flags": _table(
+            ("bit", "name", "meaning"),
+            ((flag.value.bit_length() - 1, _words(flag.name or ""), note) for flag, note in TERM_FLAG_NOTES.items()),
         ),
         "given_reasons": _noted(GivenReason, "number"),
         "code_pages": _noted(CodePage, "number"),

@@ -11,7 +11,7 @@ events; it writes what `respond` and `close` return at once. It calls `tick` whe
 the connection has ended. The one answer to `ConnectionDropped` is to write what is left and close the connection.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -19,7 +19,7 @@ from protocol import frame as framing
 from protocol import signon
 from protocol.crypto import BlockCipher, ForgeryError
 from protocol.frame import Frame, FramingError, Offences, Splitter
-from protocol.numbers import FrameType, Suite
+from protocol.numbers import FrameType, Suite, TermFlag
 from protocol.session import (
     MODULE_COUNTS_FROM,
     SWITCH_COUNTS_FROM,
@@ -37,23 +37,31 @@ _REQUEST: Final = FrameType.REQUEST
 _RESPONSE: Final = FrameType.RESPONSE
 _OPENING: Final = State.OPENING
 _ENDED: Final = State.ENDED
+_NEXT_ROOT: Final = TermFlag.NEXT_ROOT.value
+_RENEWABLE: Final = Suite.SHARED_KEY_X25519
+GENERATION_MAX: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleRecord:
-    """What the switch knows of a module: its group, and its root keys by generation."""
+    """What the switch knows of a module: its group, its root keys by generation, whether it is to take the next."""
 
     module: int
     group: int
     keys: Mapping[int, RootKey]
     revoked: bool = False
+    rekey: bool = False
+
+    def follows(self, generation: int) -> bool:
+        """Whether a session of this generation is to give the next root key."""
+        return self.rekey and generation == min(self.keys) < GENERATION_MAX
 
 
 class Directory(Protocol):
     """Where the switch looks modules up: from memory alone, never waiting."""
 
-    def group_key(self, group: int) -> bytes | None:
-        """The key that hides the module numbers of a group, or None if there is no such group."""
+    def group_keys(self, group: int) -> Sequence[bytes]:
+        """The keys that may hide the module numbers of a group, the newest first; none if there is no such group."""
 
     def module(self, number: int) -> ModuleRecord | None:
         """The record of a module, or None if there is none."""
@@ -289,17 +297,9 @@ class SwitchConnection:
 
     def _open(self, frame: Frame, now: float) -> SwitchSession:
         """Check a HELLO in the order of the wire: group, identity, record, MAC, caps. Raises ForgeryError."""
-        group_key = self._directory.group_key(group := signon.hello_group(frame.raw))
-        if frame.counter != 0 or group_key is None:
+        if frame.counter != 0:
             raise ForgeryError
-        named = signon.hello_name(frame.raw, group_key)
-        record = self._directory.module(named.module)
-        if record is None or record.revoked or record.group != group:
-            raise ForgeryError
-        key = record.keys.get(named.generation)
-        if key is None or key.suite != named.suite:
-            raise ForgeryError
-        signon.check_hello(frame.raw, key.root_key)
+        named, record, key = self._identify(frame)
         if len(self._sessions) >= self._limits.sessions_max or not self._directory.may_open(record.module):
             raise ForgeryError
         terms = signon.Terms(
@@ -308,6 +308,7 @@ class SwitchConnection:
             self._limits.idle_s,
             self._limits.in_flight_max,
             *self._directory.last_name(record.module),
+            flags=_NEXT_ROOT if key.suite is _RENEWABLE and record.follows(named.generation) else 0,
         )
         private = self._random(signon.PRIVATE_BYTES) if key.suite is Suite.SHARED_KEY_X25519 else None
         switch_random = self._random(signon.RANDOM_BYTES)
@@ -315,6 +316,24 @@ class SwitchConnection:
         self._outgoing += welcome
         deadline = now + self._limits.first_request_s
         return SwitchSession(frame, named, keys, terms, deadline)
+
+    def _identify(self, frame: Frame) -> tuple[signon.Named, ModuleRecord, RootKey]:
+        """Who has made this HELLO. While a group has several keys it does not say by which it hides: each is tried."""
+        group = signon.hello_group(frame.raw)
+        for group_key in self._directory.group_keys(group):
+            named = signon.hello_name(frame.raw, group_key)
+            record = self._directory.module(named.module)
+            if record is None or record.revoked or record.group != group:
+                continue
+            key = record.keys.get(named.generation)
+            if key is None or key.suite != named.suite:
+                continue
+            try:
+                signon.check_hello(frame.raw, key.root_key)
+            except ForgeryError:
+                continue
+            return named, record, key
+        raise ForgeryError
 
     def _refuse(self, session_id: bytes, now: float, events: list[Event]) -> None:
         self._outgoing += framing.close(session_id)

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self, TypeVar
 
+from protocol.components import Component, ComponentError, join
 from protocol.signon import ModuleIdentity
 from receipts.catalogue import SOURCE_LANGUAGE
 
 PLACE_DIGITS_MAX: Final = 7  # longer than this is a card number
 T = TypeVar("T")
+
+
+HALF: Final = "this kit holds one component of a key: put it together with the other by `authsrv-terminal join`"
 
 
 class KitError(Exception):
@@ -44,6 +48,8 @@ class Kit:
         """Read the text of a kit file; raises KitError."""
         try:
             raw = json.loads(text)
+            if any("component" in each for each in raw["modules"]):
+                raise KitError(HALF)
             return cls(
                 str(raw["host"]),
                 int(raw["port"]),
@@ -74,6 +80,19 @@ class Kit:
         if len(place_or_number) > PLACE_DIGITS_MAX:
             return KitCard(place_or_number, None)
         return _at(self.cards, int(place_or_number), "cards")
+
+
+def joined(one: str, other: str) -> str:
+    """The text of a kit, made of the texts of two kits with one component each; raises KitError."""
+    try:
+        raw, beside = json.loads(one), json.loads(other)
+        [first], [second] = raw["modules"], beside["modules"]
+        identity = join(Component.from_json(first), Component.from_json(second))
+    except ComponentError as error:
+        raise KitError(str(error)) from None
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise KitError(f"these are no kits with a component each: {type(error).__name__} while reading them") from None
+    return json.dumps(raw | {"modules": [identity.to_json() | {"branch": first.get("branch")}]}) + "\n"
 
 
 def _at(items: Sequence[T], place: int, what: str) -> T:

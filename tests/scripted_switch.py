@@ -84,8 +84,8 @@ class Switch:
         return [each for each in self.heard if each.request.command in commands]
 
     # directory
-    def group_key(self, group: int) -> bytes | None:
-        return GROUP_KEY if group == GROUP else None
+    def group_keys(self, group: int) -> tuple[bytes, ...]:
+        return (GROUP_KEY,) if group == GROUP else ()
 
     def module(self, number: int) -> ModuleRecord | None:
         return ModuleRecord(number, GROUP, {1: identity(number).root})

@@ -11,19 +11,19 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final
 
-from authsrv.keys import CARD_BYTES, KeyRing, Purpose
+from authsrv.keys import CARD_BYTES, KeyRing
 from authsrv.shell.enrolment import (
     EnrolmentError,
     check_card,
     load_ring,
+    opening_key,
     programme_for_cards,
-    refusals,
-    tokens_and_verifiers,
+    write_cards,
 )
-from authsrv.shell.owner import check_revision, enter, owner_door
+from authsrv.shell.owner import enter, owner_door, transaction
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings
-from ledger.shell.door import Connection, commit
+from ledger.shell.door import Connection
 from loyalty.programme import AccessCode
 
 BATCH_LINES: Final = 5000
@@ -57,7 +57,7 @@ async def import_cards(settings: Settings, programme: str, file: Path, progress:
 
     Raises EnrolmentError for a programme that is not there, a file that cannot be read, and one that is mostly wrong.
     """
-    kek = settings.key_encryption_key()
+    keks = settings.key_encryption_keys()
     count = _Count()
     try:
         source = file.open("r", encoding="ascii", errors="replace")
@@ -66,24 +66,22 @@ async def import_cards(settings: Settings, programme: str, file: Path, progress:
     with source:
         async with owner_door(settings, "authsrv import") as door:
 
-            async def begin(connection: Connection) -> tuple[KeyRing, int, AccessCode]:
-                await connection.execute("begin")
-                await check_revision(connection)
-                number, access_code = await programme_for_cards(connection, programme)
+            async def begin(connection: Connection) -> tuple[int, AccessCode]:
+                found = await programme_for_cards(connection, programme)
                 await enter(connection, settings, "card import", {"programme": programme, "file": file.name})
-                ring = await load_ring(connection, kek)
-                await commit(connection)
-                return ring, number, access_code
+                return found
 
-            ring, number, access_code = await door.run(begin)
+            number, access_code = await door.run(transaction(begin))
             read = _lines(source, count)
             while batch := list(islice(read, BATCH_LINES)):
                 fit = [line for line in batch if _fits(line, access_code, programme, count)]
 
                 async def issue(connection: Connection, fit: list[_Line] = fit) -> tuple[int, int, list[Any]]:
+                    # Anew for each transaction: while it is open, nobody changes the keys.
+                    ring = await load_ring(connection, await opening_key(connection, keks))
                     return await _issue(connection, ring, number, fit)
 
-                issued, there, others = await door.run(issue)
+                issued, there, others = await door.run(transaction(issue))
                 count.issued += issued
                 count.there += there
                 for place, text in others:
@@ -123,7 +121,6 @@ async def _issue(
     connection: Connection, ring: KeyRing, programme: int, lines: list[_Line]
 ) -> tuple[int, int, list[tuple[int, str]]]:
     """Issue what is not there in one transaction: how many, how many were there, and what is there otherwise."""
-    await connection.execute("begin")
     tokens = [ring.token(line.number.encode().ljust(CARD_BYTES, b"\0")) for line in lines]
     known = {
         row["token"]: row
@@ -154,13 +151,7 @@ async def _issue(
     if new:
         ids: list[int] = await connection.fetchval("select reserve_card_ids($1)", len(new))
         cards = [(line.number, line.code) for line in new.values()]
-        made, verifiers = tokens_and_verifiers(ring, zip(ids, cards, strict=True))
-        async with refusals():
-            await connection.execute(
-                "select issue_cards($1, $2, $3, $4, $5, $6)",
-                *(ids, programme, ring.current(Purpose.VERIFIER), verifiers, ring.current(Purpose.TOKEN), made),
-            )
-    await commit(connection)
+        await write_cards(connection, ring, programme, list(zip(ids, cards, strict=True)))
     return len(new), there, others
 
 

@@ -24,11 +24,21 @@ import trio
 import typer
 
 from authsrv.card_number import NumberSpaceError
-from authsrv.keys import CARD_BYTES, KeyFault
+from authsrv.keys import CARD_BYTES, KeyFault, Purpose
 from authsrv.shell import backups, commands, records
 from authsrv.shell.card_import import import_cards
 from authsrv.shell.desk import Act, Operator, carry_out
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits
+from authsrv.shell.handout import Ways
+from authsrv.shell.key_commands import (
+    KEY_ENCRYPTION,
+    end_key,
+    rotate_group_key,
+    rotate_key,
+    rotate_key_encryption,
+    rotate_module_keys,
+    show_keys,
+)
 from authsrv.shell.key_file import KeyFileError
 from authsrv.shell.logs import configure_logs
 from authsrv.shell.owner import operator_name
@@ -76,6 +86,9 @@ Ticket = Annotated[
     str, typer.Option("--ticket", help="tells an act that is meant to happen once more from a double call")
 ]
 Most = Annotated[int, typer.Option("--most", min=1, max=records.FOUND_MOST, help="how many at most, the newest")]
+KeysFile = Annotated[Path | None, typer.Option("--kit", help="a new file, 0600, for its keys")]
+ShowKey = Annotated[bool, typer.Option("--show-key", help="show its keys on the screen")]
+Qr = Annotated[bool, typer.Option("--qr", help="show its keys as a QR code")]
 KitFile = Annotated[Path, typer.Option("--kit", help="a new file, 0600, for what is shown nowhere else")]
 
 
@@ -364,6 +377,86 @@ def keys_init(settings: Settings) -> Report:
     return trio.run(commands.init_keys, settings, secrets.token_bytes)
 
 
+@command(key_commands, "show")
+def keys_show(settings: Settings) -> Report:
+    """Show which keys there are: purpose, owner, version, check value, when it was made, and its state; never a key.
+
+    Coming: made, and not in use yet. Settling: in use, while what stands under the version before is brought forward.
+    Ended: not taken any more.
+
+    Example:
+      authsrv keys show --data-dir /var/lib/authsrv
+
+    JSON ("owner" is the number of a group or module, or 0):
+      {"keys": [{"purpose": "token", "owner": 0, "version": 1, "state": "used", "check_value": "1f3a5c7e90",
+                 "created_at": "2026-01-31T09:30:00+00:00"}]}
+    """
+    return trio.run(show_keys, settings)
+
+
+@command(key_commands, "rotate")
+def keys_rotate(
+    settings: Settings,
+    purpose: Annotated[str, typer.Argument(help="token, verifier, digest, record, group, module or key-encryption")],
+    modules: Annotated[
+        list[int] | None, typer.Option("--module", help="with module: its number; as often as there are modules")
+    ] = None,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="with key-encryption: only make the next key, to bring it to other hosts")
+    ] = False,
+) -> Report:
+    """Make a new version of a key while the switch works; deploy/KEYS.md says what each is for.
+
+    What was made under the older versions is brought forward, or stays readable. Broken off, the same command takes it
+    up where it was. With key-encryption the key that wraps the others is changed: the next one lies beside it as
+    FILE.next until all are wrapped anew, and every host that has a copy of the file needs that one too.
+
+    With group the older keys are accepted until they are ended; new kits have the new one. With module each one takes
+    its next key from a session, if it has suite 2 and can keep one; its old key ends when it has signed on by the next.
+
+    Example:
+      authsrv keys rotate token --data-dir /var/lib/authsrv
+
+    JSON (key-encryption: "check_value" and "old_file", group: "owner" too, module: "modules" in place of "version"):
+      {"purpose": "token", "version": 2}
+    """
+
+    def told(line: str) -> None:
+        typer.echo(line, err=True)
+
+    if purpose == KEY_ENCRYPTION:
+        return trio.run(lambda: rotate_key_encryption(settings, secrets.token_bytes, prepare=prepare))
+    if prepare:
+        raise SettingsError("--prepare goes with key-encryption")
+    if purpose == Purpose.MODULE:
+        return trio.run(rotate_module_keys, settings, modules or [])
+    if modules:
+        raise SettingsError("--module goes with module")
+    if purpose == Purpose.GROUP:
+        return trio.run(rotate_group_key, settings, secrets.token_bytes)
+    return trio.run(rotate_key, settings, purpose, secrets.token_bytes, told)
+
+
+@command(key_commands, "end")
+def keys_end(
+    settings: Settings,
+    purpose: Annotated[str, typer.Argument(help="group or module")],
+    version: Annotated[int, typer.Argument(help="the version that is accepted no more")],
+    module: Annotated[int | None, typer.Option("--module", help="with module: its number")] = None,
+) -> Report:
+    """Accept a version of the group's key, or of a module's, no more: for good, on every process within 5 s.
+
+    The newest version stays. A module that has no other one can sign on no more until it gets a new kit.
+
+    Example:
+      authsrv keys end group 1 --data-dir /var/lib/authsrv
+
+    JSON:
+      {"purpose": "group", "owner": 1, "version": 1}
+    """
+    return trio.run(end_key, settings, purpose, version, module)
+
+
 @command(programme_commands, "load")
 def programme_load(
     settings: Settings, file: Annotated[Path, typer.Argument(help="a programme in TOML; - is standard input")]
@@ -427,8 +520,13 @@ def module_enroll(
     number: Number,
     branch: Annotated[int, typer.Option("--branch", help="the number of its branch")],
     name: Annotated[str, typer.Option("--name", help="what people call it")],
-    kit: Annotated[Path | None, typer.Option("--kit", help="a new file, 0600, for its keys")] = None,
-    show_key: Annotated[bool, typer.Option("--show-key", help="show its keys on the screen")] = False,
+    kit: KeysFile = None,
+    show_key: ShowKey = False,
+    qr: Qr = False,
+    components: Annotated[
+        int,
+        typer.Option("--components", help="2: half of its key; `module component` has the other for another person"),
+    ] = 1,
     suite: Annotated[int, typer.Option("--suite", min=1, max=2, help="1 shared key, 2 shared key and X25519")] = 2,
     desk: Annotated[bool, typer.Option("--desk", help="may reverse any authorization, by its number")] = False,
     partial: Annotated[bool, typer.Option(help="may be given less than it asked for")] = True,
@@ -443,8 +541,8 @@ def module_enroll(
     Example:
       authsrv module enroll --number 1001 --branch 1 --name "Till 1" --kit till-1.json --data-dir /var/lib/authsrv
 
-    JSON ("keys" is null without --show-key):
-      {"module": 1001, "branch": 1, "name": "Till 1", "kit": "till-1.json", "keys": null}
+    JSON ("keys" is null without --show-key, "qr" without --qr):
+      {"module": 1001, "branch": 1, "name": "Till 1", "kit": "till-1.json", "keys": null, "qr": null}
     """
     with_traits = ModuleTraits(
         suite=Suite(suite),
@@ -461,9 +559,9 @@ def module_enroll(
             settings,
             (number, branch, name),
             traits=with_traits,
-            kit=kit,
-            show_key=show_key,
+            ways=Ways(kit, show_key, qr),
             random=secrets.token_bytes,
+            components=components,
         )
     )
 
@@ -473,6 +571,80 @@ def _code_page(name: str) -> CodePage:
     if name not in known:
         raise SettingsError(f"--code-page is {name}, which cannot be; give {', '.join(known)}")
     return known[name]
+
+
+@command(module_commands, "rekey", (*COMMON, *LISTENING))
+def module_rekey(
+    settings: Settings,
+    number: Annotated[int, typer.Argument(help="its number")],
+    kit: KeysFile = None,
+    show_key: ShowKey = False,
+    qr: Qr = False,
+) -> Report:
+    """Make a module's next key, in a new kit. The one before ends when the module has signed on by it.
+
+    Where somebody else may have the key before: revoke the module, make the new one, end the old with `authsrv keys end
+    module VERSION --module NUMBER`, and restore it when the kit is there.
+
+    Example:
+      authsrv module rekey 1001 --kit till-1.json --data-dir /var/lib/authsrv
+
+    JSON ("keys" is null without --show-key, "qr" without --qr):
+      {"module": 1001, "generation": 2, "kit": "till-1.json", "keys": null, "qr": null}
+    """
+    ways = Ways(kit, show_key, qr)
+    return trio.run(lambda: commands.rekey_module(settings, number, ways=ways, random=secrets.token_bytes))
+
+
+@command(module_commands, "component", (*COMMON, *LISTENING))
+def module_component(
+    settings: Settings,
+    number: Annotated[int, typer.Argument(help="the number of the module")],
+    kit: KeysFile = None,
+    show_key: ShowKey = False,
+    qr: Qr = False,
+) -> Report:
+    """Hand out the second component of a key that `module enroll --components 2` has made: once, to another person.
+
+    The two make a kit at the module, with `authsrv-terminal join`.
+
+    Example:
+      authsrv module component 1001 --kit half-2.json --data-dir /var/lib/authsrv
+
+    JSON ("keys" is null without --show-key, "qr" without --qr):
+      {"module": 1001, "kit": "half-2.json", "keys": null, "qr": null}
+    """
+    return trio.run(lambda: commands.show_component(settings, number, ways=Ways(kit, show_key, qr)))
+
+
+@command(module_commands, "revoke")
+def module_revoke(
+    settings: Settings, numbers: Annotated[list[int], typer.Argument(help="the numbers of modules")]
+) -> Report:
+    """Let modules sign on no more: each process ends their sessions within 5 s. What they asked stays as it is.
+
+    Example:
+      authsrv module revoke 1001 --data-dir /var/lib/authsrv
+
+    JSON:
+      {"modules": [1001], "revoked": true}
+    """
+    return trio.run(lambda: commands.revoke_modules(settings, numbers, revoked=True))
+
+
+@command(module_commands, "restore")
+def module_restore(
+    settings: Settings, numbers: Annotated[list[int], typer.Argument(help="the numbers of modules")]
+) -> Report:
+    """Let revoked modules sign on again, with the keys that they had; not for one whose key somebody else has.
+
+    Example:
+      authsrv module restore 1001 --data-dir /var/lib/authsrv
+
+    JSON:
+      {"modules": [1001], "revoked": false}
+    """
+    return trio.run(lambda: commands.revoke_modules(settings, numbers, revoked=False))
 
 
 @command(module_commands, "list")

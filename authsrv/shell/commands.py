@@ -6,7 +6,7 @@ refuse, they refuse with an exception whose text is for the operator; none of th
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError
@@ -22,6 +22,7 @@ from authsrv.meaning import meaning
 from authsrv.shell import enrolment, key_file
 from authsrv.shell import seed as seeding
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits, Random
+from authsrv.shell.handout import Keys, Ways
 from authsrv.shell.kit import KitCard, new_kit
 from authsrv.shell.owner import Entry, as_owner
 from authsrv.shell.report import Report
@@ -33,8 +34,9 @@ from ledger.shell.door import Connection, open_door
 from ledger.shell.migrate import migrate, status
 from ledger.shell.revisions import HEAD
 from loyalty.source import ProgrammeError, parse_programme
+from protocol.components import COMPONENTS, split
 from protocol.numbers import VERSION, Command, GivenReason
-from protocol.signon import ModuleIdentity
+from protocol.signon import ROOT_KEY_BYTES
 
 MOVEMENTS_SHOWN: Final = 10
 
@@ -203,36 +205,93 @@ async def enroll_module(
     module: tuple[int, int, str],
     *,
     traits: ModuleTraits,
-    kit: Path | None,
-    show_key: bool,
+    ways: Ways,
     random: Random,
+    components: int = 1,
 ) -> Report:
-    """Enrol a module, given as number, branch and name.
-
-    Its keys go into a new kit file, and onto the screen only if that is asked for.
-    """
-    if kit is None and not show_key:
-        raise SettingsError("--kit is not given; name a new file for the module's keys, or see them with --show-key")
-    kek = settings.key_encryption_key()
+    """Enrol a module, given as number, branch and name, and hand out its keys, or the first of their two components."""
+    if components not in (1, COMPONENTS):
+        raise SettingsError(f"--components is {components}, which cannot be; give {COMPONENTS}, or leave it out")
     number, branch, name = module
-    with nullcontext() if kit is None else new_kit(kit) as out:
 
-        async def work(connection: Connection) -> ModuleIdentity:
-            identity = await enrolment.enroll_module(connection, kek, module, traits=traits, random=random)
-            if out is not None:
-                out.begin(settings.listen, *await _currency(connection), [(identity, branch)], traits.language)
-                out.end()
-            return identity
+    async def work(connection: Connection, kek: bytes) -> tuple[Keys, int]:
+        identity = await enrolment.enroll_module(connection, kek, module, traits=traits, random=random)
+        if components == 1:
+            return identity, branch
+        first, second = split(identity, random(ROOT_KEY_BYTES))
+        await enrolment.keep_component(connection, kek, second, random=random)
+        return first, branch
 
-        identity = await as_owner(settings, work, Entry("module enroll", {"module": number, "branch": branch}))
-    keys = identity.to_json() if show_key else None
+    entry = Entry("module enroll", {"module": number, "branch": branch})
+    keys = await _hand_out(settings, ways, work, entry, traits.language)
+    half = [f"this is component 1; the other is for somebody else: `authsrv module component {number}`"]
     return Report(
-        {"module": number, "branch": branch, "name": name, "kit": None if kit is None else str(kit), "keys": keys},
+        {"module": number, "branch": branch, "name": name, **ways.values(keys)},
+        (f"module {number}, {name}, at branch {branch}", *(half if components > 1 else []), *ways.lines(keys)),
+    )
+
+
+async def show_component(settings: Settings, number: int, *, ways: Ways) -> Report:
+    """Hand out the second component of a module's keys, once."""
+
+    async def work(connection: Connection, kek: bytes) -> tuple[Keys, int]:
+        return await enrolment.hand_out_component(connection, kek, number)
+
+    keys = await _hand_out(settings, ways, work, Entry("module component", {"module": number}))
+    return Report({"module": number, **ways.values(keys)}, (f"component 2 of module {number}", *ways.lines(keys)))
+
+
+async def rekey_module(settings: Settings, number: int, *, ways: Ways, random: Random) -> Report:
+    """Give a module its next generation of keys, in a new kit file, on the screen or as a QR code."""
+
+    async def work(connection: Connection, kek: bytes) -> tuple[Keys, int]:
+        return await enrolment.rekey_module(connection, kek, number, random=random)
+
+    keys = await _hand_out(settings, ways, work, Entry("module rekey", {"module": number}))
+    return Report(
+        {"module": number, "generation": keys.generation, **ways.values(keys)},
         (
-            f"module {number}, {name}, at branch {branch}",
-            *([] if kit is None else [f"its keys are in {kit}; bring them to the module and delete the file"]),
-            *([] if keys is None else [f"{key} {value}" for key, value in keys.items()]),
+            f"module {number} has generation {keys.generation}; the one before ends when it has signed on by it",
+            *ways.lines(keys),
         ),
+    )
+
+
+async def _hand_out(
+    settings: Settings,
+    ways: Ways,
+    work: Callable[[Connection, bytes], Awaitable[tuple[Keys, int]]],
+    entry: Entry,
+    language: str | None = None,
+) -> Keys:
+    """Do `work` with the key-encryption key; what it makes is in the kit, if one was named, before its commit."""
+    keks = settings.key_encryption_keys()
+    with nullcontext() if ways.kit is None else new_kit(ways.kit) as out:
+
+        async def whole(connection: Connection) -> Keys:
+            keys, branch = await work(connection, await enrolment.opening_key(connection, keks))
+            if out is not None:
+                spoken = language or await connection.fetchval(
+                    "select language from modules where number = $1", keys.module
+                )
+                out.begin(settings.listen, *await _currency(connection), [(keys, branch)], spoken)
+                out.end()
+            return keys
+
+        return await as_owner(settings, whole, entry)
+
+
+async def revoke_modules(settings: Settings, numbers: Sequence[int], *, revoked: bool) -> Report:
+    """Revoke modules, or restore them; all of them or none."""
+
+    async def work(connection: Connection) -> None:
+        for number in numbers:
+            await enrolment.revoke_module(connection, number, revoked=revoked)
+
+    await as_owner(settings, work, Entry("module revoke" if revoked else "module restore", {"modules": list(numbers)}))
+    what = "is revoked: its sessions end within 5 s" if revoked else "may sign on again"
+    return Report(
+        {"modules": list(numbers), "revoked": revoked}, tuple(f"module {number} {what}" for number in numbers)
     )
 
 
@@ -306,10 +365,11 @@ def draw_cards(prefix: str, count: int, *, coded: bool, random: Random) -> list[
 
 async def issue_cards(settings: Settings, programme: str, cards: Sequence[tuple[str, str | None]], kit: Path) -> Report:
     """Issue cards of a programme; what their holders must get goes into a new kit file."""
-    kek = settings.key_encryption_key()
+    keks = settings.key_encryption_keys()
     with new_kit(kit) as out:
 
         async def work(connection: Connection) -> None:
+            kek = await enrolment.opening_key(connection, keks)
             ring = await enrolment.load_ring(connection, kek)
             await enrolment.issue_cards(connection, ring, programme, cards)
             out.begin(settings.listen, *await _currency(connection))
@@ -325,10 +385,10 @@ async def issue_cards(settings: Settings, programme: str, cards: Sequence[tuple[
 
 async def show_card(settings: Settings, number: str) -> Report:
     """What the ledger knows of a card: programme, status, balances, and what moved its value last."""
-    kek = settings.key_encryption_key()
+    keks = settings.key_encryption_keys()
 
     async def work(connection: Connection) -> dict[str, Any]:
-        ring = await enrolment.load_ring(connection, kek)
+        ring = await enrolment.load_ring(connection, await enrolment.opening_key(connection, keks))
         wire = number.encode("ascii", "replace").ljust(CARD_BYTES, b"\0")
         tokens = [ring.token(wire, version) for version in range(1, ring.current(Purpose.TOKEN) + 1)]
         card = await connection.fetchrow(_CARD, tokens)
@@ -401,7 +461,7 @@ _CARD: Final = """
            coalesce(t.failures, 0) as failures, i.code as currency, i.exponent
       from card_numbers n join cards c on c.id = n.card join programmes p on p.number = c.programme
       left join tries t on t.token = n.token, issuer i
-     where n.token = any ($1)
+     where n.token = any ($1) order by n.token_key desc limit 1
 """
 _ACCOUNTS: Final = """
     select k.name, a.balance, a.held, a.floor from accounts a join account_kinds k using (kind)
@@ -422,10 +482,11 @@ async def seed(
     settings: Settings, *, cards: int, modules: int, kit: Path, random: Random, progress: Callable[[int], None]
 ) -> Report:
     """Fill a new issuer with modules and cards, all in one transaction."""
-    kek = settings.key_encryption_key()
+    keks = settings.key_encryption_keys()
     with new_kit(kit) as out:
 
         async def work(connection: Connection) -> None:
+            kek = await enrolment.opening_key(connection, keks)
             ring = await enrolment.load_ring(connection, kek)
             await seeding.seed(
                 connection,

@@ -15,7 +15,7 @@ import logging
 import secrets
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +23,6 @@ import trio
 
 from authsrv.ask import Ask, open_ask
 from authsrv.certificate import CarriedModules, carried_modules
-from authsrv.facts import Module
 from authsrv.shell.deadlines import Alarm
 from authsrv.shell.intake import Intake
 from authsrv.shell.metrics import DROPPED
@@ -127,10 +126,11 @@ class Connection:
             self.close_session(session)
         self._finish()
 
-    def revoke(self, modules: Mapping[int, Module]) -> None:
-        """Close the sessions of modules that are revoked."""
+    def revoke(self) -> None:
+        """Close the sessions of modules, and by generations of keys, that are revoked."""
         for session in self._protocol.sessions:
-            if session.module not in modules or modules[session.module].revoked:
+            record = self._listener.rules.module(session.module)
+            if record is None or record.revoked or session.generation not in record.keys:
                 self.close_session(session)
 
     def close_session(self, session: SwitchSession) -> None:
@@ -321,9 +321,9 @@ class Connection:
 
     # Directory
 
-    def group_key(self, group: int) -> bytes | None:
-        """The key that hides the module numbers of a group."""
-        return self._listener.rules.group_key(group)
+    def group_keys(self, group: int) -> Sequence[bytes]:
+        """The keys that may hide the module numbers of a group."""
+        return self._listener.rules.group_keys(group)
 
     def module(self, number: int) -> ModuleRecord | None:
         """The record of a module that this connection may carry."""

@@ -94,11 +94,11 @@ async def carry_out(settings: Settings, operator: Operator, act: Act, *, dry_run
     Raises EnrolmentError where there is no such desk, KeyFault and KeyFileError for keys that do not open, and the
     faults of the ledger. After InDoubt an act that happens once may simply be given again.
     """
-    kek = settings.key_encryption_key()
+    keks = settings.key_encryption_keys()
     async with owner_door(settings) as door:
         await door.run(check_revision)
         await door.run(store.make_months)
-        rules = Rules(kek)
+        rules = Rules(keks[0], settings.key_encryption_keys)
         for _ in range(ATTEMPTS_MAX):
             await rules.load(door)
             try:

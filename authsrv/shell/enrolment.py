@@ -36,8 +36,10 @@ from ledger.shell.door import Connection
 from loyalty.programme import AccessCode, Programme
 from loyalty.source import programme_document
 from protocol.access_code import DIGITS_MAX, DIGITS_MIN
+from protocol.components import COMPONENTS, Component
 from protocol.numbers import CodePage, Suite
 from protocol.signon import GROUP_KEY_BYTES, ROOT_KEY_BYTES, ModuleIdentity
+from protocol.switch import GENERATION_MAX
 from receipts.catalogue import languages
 from receipts.receipt import WIDTHS
 
@@ -182,20 +184,47 @@ async def init_keys(connection: Connection, kek: bytes, random: Random) -> None:
 
 
 async def load_ring(connection: Connection, kek: bytes) -> KeyRing:
-    """The issuer's keys from the database, opened.
+    """The issuer's keys from the database, opened, with the token key that is coming where one is.
 
-    Raises `KeyFault` for another key-encryption key, or where none are made.
+    They stay what they are to the end of the caller's transaction: who changes them waits for it. Raises `KeyFault` for
+    another key-encryption key, or where none are made.
     """
     issuer = await issuer_row(connection)
-    return open_ring(issuer["number"], await connection.fetch("select * from keys"), kek)
+    rows = await connection.fetch("select * from keys where state in ('settling', 'used')")
+    coming = await connection.fetchrow("select * from keys where purpose = 'token' and state = 'coming'")
+    return open_ring(issuer["number"], rows, kek, coming)
 
 
-def open_ring(issuer: int, rows: Iterable[asyncpg.Record], kek: bytes) -> KeyRing:
+def open_ring(issuer: int, rows: Iterable[asyncpg.Record], kek: bytes, coming: asyncpg.Record | None = None) -> KeyRing:
     """The key ring of an issuer's rows of `keys` (or `switch_keys`); modules' and groups' rows are passed over."""
-    wrapped = [wrapped_key(row) for row in rows]
+    issuers = frozenset(purpose.value for purpose in ISSUER_PURPOSES)
+    wrapped = [wrapped_key(row) for row in rows if row["purpose"] in issuers]
     return KeyRing(
-        issuer, {(key.purpose, key.version): unwrap(kek, key) for key in wrapped if key.purpose in ISSUER_PURPOSES}
+        issuer,
+        {(key.purpose, key.version): unwrap(kek, key) for key in wrapped},
+        unwrap(kek, wrapped_key(coming)) if coming is not None else None,
     )
+
+
+async def opening_key(connection: Connection, keks: Sequence[bytes]) -> bytes:
+    """Which of these key-encryption keys opens the database's keys, to the end of the caller's transaction.
+
+    While that key is being changed there are two of them. Raises `KeyFault` where none opens them.
+    """
+    row = await connection.fetchrow(
+        "select * from keys where state <> 'ended' order by purpose, owner, version limit 1"
+    )
+    if row is None:
+        return keks[0]
+    fault = KeyFault("there is no key-encryption key")
+    for kek in keks:
+        try:
+            unwrap(kek, wrapped_key(row))
+        except KeyFault as error:
+            fault = error
+        else:
+            return kek
+    raise fault
 
 
 def wrapped_key(row: asyncpg.Record) -> WrappedKey:
@@ -207,7 +236,8 @@ async def group_key(connection: Connection, kek: bytes) -> tuple[int, bytes]:
     """The issuer's group number and the group's newest key, 16 bytes."""
     group: int = (await issuer_row(connection))["group_number"]
     row = await connection.fetchrow(
-        "select * from keys where purpose = $1 and owner = $2 order by version desc limit 1", Purpose.GROUP.value, group
+        "select * from switch_keys where purpose = $1 and owner = $2 order by version desc limit 1",
+        *(Purpose.GROUP.value, group),
     )
     if row is None:
         raise KeyFault(f"the database holds no key of group {group}: make the issuer's keys with `authsrv keys init`")
@@ -269,6 +299,74 @@ async def enroll_modules(
     return identities
 
 
+async def keep_component(connection: Connection, kek: bytes, component: Component, *, random: Random) -> None:
+    """Keep the second component of a module's root key until the second person asks for it."""
+    key = wrap(kek, Purpose.COMPONENT, component.module, component.generation, component.share, random(NONCE_BYTES))
+    async with refusals():
+        await connection.execute(
+            "select add_keys($1, $2, $3, $4, $5)",
+            *([key.purpose.value], [key.owner], [key.version], [key.sealed], [key.check_value]),
+        )
+
+
+async def hand_out_component(connection: Connection, kek: bytes, number: int) -> tuple[Component, int]:
+    """The second component of a module's root key, and the number of its branch; it is forgotten with this.
+
+    Raises `EnrolmentError` where none is kept.
+    """
+    row = await connection.fetchrow(
+        """select c.*, m.suite, m.branch, r.check_value as check
+             from keys c join modules m on m.number = c.owner
+             join keys r on r.purpose = 'module' and r.owner = c.owner and r.version = c.version
+            where c.purpose = 'component' and c.owner = $1 and c.state = 'used' order by c.version desc limit 1""",
+        number,
+    )
+    if row is None:
+        raise EnrolmentError(f"there is no component of a key of module {number}, or it was handed out already")
+    share = unwrap(kek, wrapped_key(row))
+    group, shared = await group_key(connection, kek)
+    async with refusals():
+        await connection.execute("select set_key_state('component', $1, $2, 'ended')", number, row["version"])
+    component = Component(number, row["version"], Suite(row["suite"]), group, shared, COMPONENTS, share, row["check"])
+    return component, row["branch"]
+
+
+async def rekey_module(
+    connection: Connection, kek: bytes, number: int, *, random: Random
+) -> tuple[ModuleIdentity, int]:
+    """A module's next generation, and the number of its branch; the one before stays until a session of this is live.
+
+    Raises `EnrolmentError` where there is no such module, or no generation is left.
+    """
+    row = await connection.fetchrow(
+        """select suite, branch, (select max(version) from keys where purpose = 'module' and owner = number) as newest
+             from modules where number = $1""",
+        number,
+    )
+    if row is None:
+        raise EnrolmentError(f"there is no module {number}")
+    generation = row["newest"] + 1
+    if generation > GENERATION_MAX:
+        raise EnrolmentError(f"module {number} has had {GENERATION_MAX} generations of keys; enrol it anew")
+    group, shared = await group_key(connection, kek)
+    identity = ModuleIdentity(number, generation, Suite(row["suite"]), random(ROOT_KEY_BYTES), group, shared)
+    key = wrap(kek, Purpose.MODULE, number, generation, identity.root_key, random(NONCE_BYTES))
+    async with refusals():
+        await connection.execute(
+            "select add_generation($1, $2, $3, $4)", number, generation, key.sealed, key.check_value
+        )
+    return identity, row["branch"]
+
+
+async def revoke_module(connection: Connection, number: int, *, revoked: bool) -> None:
+    """Let a module sign on no more, or let it again; every process knows of it within seconds, and ends its sessions.
+
+    Raises `EnrolmentError` where there is no such module.
+    """
+    async with refusals():
+        await connection.execute("select revoke_module($1, $2)", number, revoked)
+
+
 async def add_desk(connection: Connection, number: int, branch: int, name: str, *, columns: int, language: str) -> None:
     """Add a desk that operators act at; it has no key, and nobody signs on as it.
 
@@ -294,13 +392,22 @@ async def issue_cards(
     number, access_code = await programme_for_cards(connection, programme)
     _check_cards(cards, access_code, programme)
     ids: list[int] = await connection.fetchval("select reserve_card_ids($1)", len(cards))
-    tokens, verifiers = tokens_and_verifiers(ring, zip(ids, cards, strict=True))
+    await write_cards(connection, ring, number, list(zip(ids, cards, strict=True)))
+    return ids
+
+
+async def write_cards(
+    connection: Connection, ring: KeyRing, programme: int, cards: Sequence[tuple[int, tuple[str, str | None]]]
+) -> None:
+    """Write cards, given as reserved id, (number, code); under the coming token key too, where one is coming."""
+    tokens, verifiers = tokens_and_verifiers(ring, cards)
+    heirs = [ring.heir(token) for token in tokens] if ring.has_coming else None
     async with refusals():
         await connection.execute(
-            "select issue_cards($1, $2, $3, $4, $5, $6)",
-            *(ids, number, ring.current(Purpose.VERIFIER), verifiers, ring.current(Purpose.TOKEN), tokens),
+            "select issue_cards($1, $2, $3, $4, $5, $6, $7)",
+            *([card_id for card_id, _ in cards], programme, ring.current(Purpose.VERIFIER), verifiers),
+            *(ring.current(Purpose.TOKEN), tokens, heirs),
         )
-    return ids
 
 
 async def programme_for_cards(connection: Connection, programme: str) -> tuple[int, AccessCode]:

@@ -17,7 +17,7 @@ import trio
 from authsrv.journal import Chart, Dialect, Journal, Line, key, opened
 from authsrv.shell.enrolment import EnrolmentError
 from authsrv.shell.finance import names, today
-from authsrv.shell.owner import in_transaction, owner_door
+from authsrv.shell.owner import owner_door, transaction
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings
 from ledger.shell import books
@@ -38,7 +38,7 @@ async def export(
 ) -> Report | None:
     """Close the booked days until the last, and write the journal of them."""
     async with owner_door(settings) as door:
-        now = await in_transaction(door, today)
+        now = await door.run(transaction(today))
         first, last = days[0] or FIRST_DAY, days[1] or now - dt.timedelta(days=1)
         if last >= now:
             raise EnrolmentError(f"{last} has not ended; give --to a day before {now}")
@@ -51,7 +51,7 @@ async def export(
                 await books.prepare(connection)
                 return await _write(connection, dialect, (first, last), detail=detail, out=out)
 
-            entries, lines = await in_transaction(door, work, books.SNAPSHOT)
+            entries, lines = await door.run(transaction(work, books.SNAPSHOT))
     if output is None:
         return None
     return Report(
@@ -65,13 +65,13 @@ async def export(
 
 async def _close(door: Door, last: dt.date, wait_s: float) -> None:
     """Close the day and all before it, as soon as nobody can book on them any more."""
-    closed = await in_transaction(door, books.closed_until)
+    closed = await door.run(transaction(books.closed_until))
     if closed is not None and closed >= last:
         return
-    await in_transaction(door, lambda connection: books.mark_day(connection, last))
+    await door.run(transaction(lambda connection: books.mark_day(connection, last)))
     with trio.move_on_after(wait_s) as patience:
         # Nobody is told by the database when another's transaction ends.
-        while not await in_transaction(door, lambda connection: books.close_day(connection, last)):  # noqa: ASYNC110
+        while not await door.run(transaction(lambda connection: books.close_day(connection, last))):  # noqa: ASYNC110
             await trio.sleep(AGAIN_S)
     if patience.cancelled_caught:
         raise EnrolmentError(

@@ -10,6 +10,9 @@ key than they think:
 
 A key file must be a plain file of ours that nobody else may read. A copy of it belongs in a safe: without it, what the
 database holds cannot be opened by anybody.
+
+The key that is to take its place lies beside it while the change is under way: `authsrv.kek.next`, FILE.next,
+$AUTHSRV_KEK_NEXT, kek.next. Which of the two is the one, the database says: it is the one that opens its keys.
 """
 
 import os
@@ -20,9 +23,12 @@ from typing import Final
 
 from authsrv.keys import KEY_BYTES
 from authsrv.shell.secret_file import sync_folder
+from protocol.crypto import check_value
 
 CREDENTIAL: Final = "authsrv.kek"
 VARIABLE: Final = "AUTHSRV_KEK"
+NEXT: Final = ".next"
+NEXT_VARIABLE: Final = "AUTHSRV_KEK_NEXT"
 FILE: Final = "kek"
 MODE: Final = 0o400
 CONTENT_MAX: Final = 1024
@@ -51,10 +57,10 @@ def file_in_use(
     return default_file(data_dir)
 
 
-def load_key(
+def load_keys(
     *, key_file: Path | None = None, data_dir: Path | None = None, environment: Mapping[str, str] = os.environ
-) -> bytes:
-    """Find and read the key-encryption key.
+) -> tuple[bytes, ...]:
+    """Find and read the key-encryption key, and the one that is to take its place, where there is one.
 
     Args:
         key_file: the file that was named, if one was.
@@ -67,16 +73,40 @@ def load_key(
     """
     credential = _credential(environment)
     if credential is not None:
-        return _key(_read_credential(credential), f"the credential {credential}")
+        following = next_to(credential)
+        return tuple(
+            _key(_read_credential(each), f"the credential {each}")
+            for each in (credential, following)
+            if each is credential or each.exists()
+        )
     file = file_in_use(key_file=key_file, data_dir=data_dir, environment=environment)
     if file is not None:
-        return read_key_file(file)
+        coming = _read_next(next_to(file))  # first: it may take the other's place meanwhile
+        return (read_key_file(file), coming) if coming is not None else (read_key_file(file),)
     if VARIABLE in environment:
-        return _key(os.fsencode(environment[VARIABLE]), f"the variable {VARIABLE}")
+        return tuple(
+            _key(os.fsencode(environment[each]), f"the variable {each}")
+            for each in (VARIABLE, NEXT_VARIABLE)
+            if each in environment
+        )
     raise KeyFileError(
         "there is no key-encryption key: give --key-file FILE with the one that `authsrv keys init` made, "
         f"or the credential {CREDENTIAL}"
     )
+
+
+def _read_next(file: Path) -> bytes | None:
+    try:
+        return read_key_file(file) if file.exists() else None
+    except KeyFileError:
+        if file.exists():
+            raise
+        return None
+
+
+def next_to(file: Path) -> Path:
+    """Where the key lies that is to take the place of the one in `file`."""
+    return file.with_name(file.name + NEXT)
 
 
 def read_key_file(path: Path) -> bytes:
@@ -123,6 +153,28 @@ def make_key_file(path: Path, key: bytes) -> None:
         out.flush()
         os.fsync(descriptor)
     sync_folder(path.parent)
+
+
+def outside_names(environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Where a key that lies in no file of ours comes from, and what the next one is called there."""
+    if _credential(environment) is not None:
+        return f"the credential {CREDENTIAL}", f"the credential {CREDENTIAL}{NEXT}"
+    return f"the variable {VARIABLE}", f"the variable {NEXT_VARIABLE}"
+
+
+def take_place(file: Path) -> Path:
+    """Put the next key in the place of the one in `file`, which stays under a name with its check value; that name.
+
+    Broken off anywhere, the key and the next one both lie there, or the change is done.
+    """
+    key = read_key_file(file)
+    old = file.with_name(f"{file.name}.old-{check_value(key).hex()}")
+    if not old.exists():
+        os.link(file, old)
+        sync_folder(file.parent)
+    next_to(file).rename(file)
+    sync_folder(file.parent)
+    return old
 
 
 def _credential(environment: Mapping[str, str]) -> Path | None:

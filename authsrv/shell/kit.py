@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from authsrv.shell.handout import Keys
 from authsrv.shell.secret_file import SecretFile, new_secret_file
 from authsrv.shell.settings import Address
-from protocol.signon import ModuleIdentity
 from receipts.catalogue import SOURCE_LANGUAGE
 
 
@@ -41,7 +41,7 @@ class Kit:
         address: Address,
         currency: int,
         exponent: int,
-        modules: Sequence[tuple[ModuleIdentity, int]] = (),
+        modules: Sequence[tuple[Keys, int]] = (),
         language: str = SOURCE_LANGUAGE,
     ) -> None:
         """Write where the switch listens, the currency, and the modules with their branches' numbers and language."""
@@ -50,7 +50,7 @@ class Kit:
             "port": address.port,
             "currency": currency,
             "exponent": exponent,
-            "modules": [identity.to_json() | {"branch": branch, "language": language} for identity, branch in modules],
+            "modules": [keys.to_json() | {"branch": branch, "language": language} for keys, branch in modules],
         }
         self._out.write(json.dumps(head)[:-1] + ', "cards": [')
 

@@ -163,7 +163,8 @@ class Lanes:
         self, batch: Sequence[Pending], more: Callable[[], bool] = lambda: False
     ) -> Callable[[Connection], Awaitable[list[bytes]]]:
         registry, ring = self._rules.registry, self._rules.ring  # what is read below is read for these rules
-        asks = [pending.ask for pending in batch]
+        key = ring.token_key  # of which some who wait may have heard nothing yet
+        asks = [pending.ask if pending.ask.token_key == key else pending.ask.under(ring) for pending in batch]
         earliest = min(pending.deadline for pending in batch)
 
         def decide(gathered: Gathered) -> tuple[list[bytes], Writes]:

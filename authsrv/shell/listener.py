@@ -19,6 +19,7 @@ import trio
 
 from authsrv.shell.connection import Connection
 from authsrv.shell.deadlines import Deadlines
+from authsrv.shell.generations import Generations
 from authsrv.shell.intake import Intake
 from authsrv.shell.lanes import Lanes
 from authsrv.shell.metrics import CONNECTIONS, SESSIONS, SIGN_ONS
@@ -55,6 +56,7 @@ class Listener:
         self.working = Poll()
         self.deadlines = Deadlines()
         self.intake = Intake(rules, lanes.queues, reads)
+        self.generations = Generations(rules)
         self._caps = caps
         self._connections: set[Connection] = set()
         self._live: dict[int, tuple[Connection, SwitchSession]] = {}
@@ -150,6 +152,7 @@ class Listener:
         """Let the module's new session displace its older one, wherever that is."""
         older = self._live.get(session.module)
         self._live[session.module] = connection, session
+        self.generations.went_live(session)
         SIGN_ONS.inc()
         SESSIONS.set(len(self._live))
         if older is not None and older[0] is not connection:
@@ -163,9 +166,9 @@ class Listener:
             SESSIONS.set(len(self._live))
 
     def revoke(self) -> None:
-        """End the sessions of modules that the rules have revoked, whatever state they are in."""
+        """End the sessions of modules and keys that the rules have revoked, whatever state they are in."""
         for connection in list(self._connections):
-            connection.revoke(self.rules.registry.modules)
+            connection.revoke()
 
     async def hang_up(self) -> None:
         """Close every session, and wait until every connection has written what was left and ended."""

@@ -41,8 +41,11 @@ async def owner_door(settings: Settings, application: str = "authsrv desk") -> A
         yield door
 
 
-async def in_transaction(door: Door, work: Callable[[Connection], Awaitable[T]], begin: str = "begin") -> T:
-    """Run `work` in one transaction, opened by `begin`, and return what it returns."""
+def transaction(
+    work: Callable[[Connection], Awaitable[T]], begin: str = "begin"
+) -> Callable[[Connection], Awaitable[T]]:
+    """`work` as one whole transaction, opened by `begin`, to be given to `Door.run`; raises `Unfit` for a schema of
+    another revision."""
 
     async def whole(connection: Connection) -> T:
         await connection.execute(begin)
@@ -52,7 +55,7 @@ async def in_transaction(door: Door, work: Callable[[Connection], Awaitable[T]],
         await commit(connection)
         return result
 
-    return await door.run(whole)
+    return whole
 
 
 async def as_owner(
@@ -73,7 +76,7 @@ async def as_owner(
         return result
 
     async with owner_door(settings) as door:
-        return await in_transaction(door, with_entry, begin)
+        return await door.run(transaction(with_entry, begin))
 
 
 async def enter(connection: Connection, settings: Settings, act: str, about: dict[str, Any]) -> None:

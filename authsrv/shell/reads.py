@@ -9,6 +9,7 @@ import logging
 import trio
 
 from authsrv.answer import echo, page, unrecorded
+from authsrv.keys import KeyFault
 from authsrv.shell.intake import Pending
 from authsrv.shell.rules import Rules
 from ledger.faults import LedgerFault
@@ -96,7 +97,15 @@ class Reads:
         owner, sealed = found
         if owner.module != module.number and not module.desk:
             return self._refused(pending, Reason.FOREIGN_ORIGINAL)
-        return page(pending.ask.envelope, self._rules.ring.open(owner, request.page, sealed))
+        return page(pending.ask.envelope, await self._opened(owner, request.page, sealed))
+
+    async def _opened(self, owner: Name, number: int, sealed: bytes) -> bytes:
+        """A recorded page. No batch loads the rules for us: a key that seals it may be known elsewhere first."""
+        try:
+            return self._rules.ring.open(owner, number, sealed)
+        except KeyFault:
+            await self._rules.renew(self._door)
+            return self._rules.ring.open(owner, number, sealed)
 
     def _refused(self, pending: Pending, reason: Reason) -> bytes:
         registry = self._rules.registry

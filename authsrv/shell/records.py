@@ -12,7 +12,7 @@ from typing import Any, Final
 import asyncpg
 
 from authsrv.keys import CARD_BYTES, KeyRing, Purpose
-from authsrv.shell.enrolment import EnrolmentError, load_ring
+from authsrv.shell.enrolment import EnrolmentError, load_ring, opening_key
 from authsrv.shell.owner import as_owner
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings
@@ -35,6 +35,11 @@ async def card_id(connection: Connection, ring: KeyRing, number: str) -> int:
     if found is None:
         raise EnrolmentError("there is no such card")
     return found
+
+
+async def open_keys(connection: Connection, settings: Settings) -> KeyRing:
+    """The issuer's keys, opened by the key-encryption key or by the one that is taking its place."""
+    return await load_ring(connection, await opening_key(connection, settings.key_encryption_keys()))
 
 
 async def minor_units(settings: Settings, amount: str) -> int:
@@ -61,7 +66,7 @@ async def find_authorizations(settings: Settings, wanted: dict[str, Any], card: 
     async def work(connection: Connection) -> tuple[list[asyncpg.Record], asyncpg.Record]:
         of_card = None
         if card is not None:
-            of_card = await card_id(connection, await load_ring(connection, settings.key_encryption_key()), card)
+            of_card = await card_id(connection, await open_keys(connection, settings), card)
         issuer = await connection.fetchrow("select code, exponent from issuer")
         if issuer is None:
             raise EnrolmentError("there is no issuer yet")
@@ -143,7 +148,6 @@ async def show_authorization(settings: Settings, number: str) -> Report:
     read = read_authorization_number(number)
     if read is None:
         raise EnrolmentError("this is no authorization number: twelve digits, the last of which checks the others")
-    kek = settings.key_encryption_key()
 
     async def work(connection: Connection) -> tuple[dict[str, Any], asyncpg.Record]:
         row = await connection.fetchrow(_SHOW, read)
@@ -156,7 +160,7 @@ async def show_authorization(settings: Settings, number: str) -> Report:
         entry = await connection.fetchrow(
             "select at, who, why, act from audit_trail where module = $1 and date = $2 and sequence = $3", *name
         )
-        receipt = await _receipt(connection, await load_ring(connection, kek), name)
+        receipt = await _receipt(connection, await open_keys(connection, settings), name)
         original = None if row["original_number"] is None else f"{row['original_number']:012d}"
         return _authorization(row) | {
             "original": original,

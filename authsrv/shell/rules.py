@@ -6,16 +6,18 @@ do.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import trio
 
 from authsrv.facts import Issuer, Module
-from authsrv.keys import KeyRing, Purpose, unwrap
+from authsrv.keys import KeyFault, KeyRing, Purpose, WrappedKey, unwrap, wrap
 from authsrv.registry import Registry
 from authsrv.shell.enrolment import open_ring, wrapped_key
+from authsrv.shell.key_file import KeyFileError
 from ledger.shell import store
 from ledger.shell.door import Door
 from loyalty.programme import Programme
@@ -35,12 +37,13 @@ class Rules:
     registry: Registry
     ring: KeyRing
 
-    def __init__(self, kek: bytes) -> None:
-        """Open keys with the 32-byte key-encryption key `kek`."""
+    def __init__(self, kek: bytes, source: Callable[[], Sequence[bytes]] = lambda: ()) -> None:
+        """Open keys with the 32-byte key-encryption key `kek`, or, once it does not open them, with one of `source`."""
         self._kek = kek
+        self._source = source
         self._changed: Callable[[], None] = lambda: None
         self._loading = trio.Lock()
-        self._groups: dict[int, bytes] = {}
+        self._groups: dict[int, list[bytes]] = {}
         self._records: dict[int, ModuleRecord] = {}
 
     def when_changed(self, act: Callable[[], None]) -> None:
@@ -58,14 +61,8 @@ class Rules:
 
     async def _load(self, door: Door) -> None:
         issuer, modules, keys, programmes = await door.run(store.rules)
-        ring = open_ring(issuer["number"], keys, self._kek)
-        groups: dict[int, bytes] = {}
-        roots: dict[int, dict[int, bytes]] = {}
-        for wrapped in sorted(map(wrapped_key, keys), key=lambda each: each.version):
-            if wrapped.purpose is Purpose.GROUP:
-                groups[wrapped.owner] = unwrap(self._kek, wrapped)
-            elif wrapped.purpose is Purpose.MODULE:
-                roots.setdefault(wrapped.owner, {})[wrapped.version] = unwrap(self._kek, wrapped)
+        opened = self._opened(issuer["number"], keys)
+        roots = opened.roots
         registry = Registry(
             version=issuer["registry"],
             issuer=_issuer(issuer),
@@ -78,11 +75,28 @@ class Rules:
                 issuer["group_number"],
                 {version: RootKey(Suite(row["suite"]), key) for version, key in roots.get(row["number"], {}).items()},
                 row["revoked"],
+                row["rekey"],
             )
             for row in modules
         }
         # Not before all of it could be read.
-        self.ring, self.registry, self._groups, self._records = ring, registry, groups, records
+        self._kek, self.ring, self.registry, self._groups, self._records = (
+            *(opened.kek, opened.ring, registry, opened.groups, records),
+        )
+
+    def _opened(self, issuer: int, keys: list[asyncpg.Record]) -> "_Opened":
+        """The keys, opened; where the key-encryption key was changed, with the one that is found in its place now."""
+        try:
+            return _Opened(issuer, keys, self._kek)
+        except KeyFault as fault:
+            for kek in self._source():
+                with suppress(KeyFault):
+                    return _Opened(issuer, keys, kek)
+            raise fault  # noqa: TRY201 - what the first one said, since the others may be none at all
+
+    def wrapped(self, purpose: Purpose, owner: int, version: int, key: bytes, nonce: bytes) -> WrappedKey:
+        """A key, wrapped as those are that were loaded last."""
+        return wrap(self._kek, purpose, owner, version, key, nonce)
 
     async def renew(self, door: Door) -> bool:
         """Load where the count has moved; whether what is held now is the newest that could be had.
@@ -96,7 +110,8 @@ class Rules:
                 await self._load(door)
             self._changed()
         except Exception as fault:  # noqa: BLE001 - whatever is wrong with the rows: nobody decides by them
-            logger.error("the rules could not be loaded: %s", type(fault).__name__)  # noqa: TRY400 - no locals in a trace
+            why = f": {fault}" if isinstance(fault, KeyFault | KeyFileError) else ""  # which hold nothing secret
+            logger.error("the rules could not be loaded: %s%s", type(fault).__name__, why)  # noqa: TRY400 - no locals
             return False
         return True
 
@@ -106,13 +121,31 @@ class Rules:
             await trio.sleep(WATCH_S)
             await self.renew(door)
 
-    def group_key(self, group: int) -> bytes | None:
-        """The key that hides the module numbers of a group."""
-        return self._groups.get(group)
+    def group_keys(self, group: int) -> Sequence[bytes]:
+        """The keys that may hide the module numbers of a group, the newest first."""
+        return self._groups.get(group, ())
 
     def module(self, number: int) -> ModuleRecord | None:
         """What sign-on knows of a module."""
         return self._records.get(number)
+
+
+class _Opened:
+    """The rows of `switch_keys`, opened by one key-encryption key; raises `KeyFault` where it is not theirs."""
+
+    def __init__(self, issuer: int, keys: list[asyncpg.Record], kek: bytes) -> None:
+        self.kek = kek
+        self.ring = open_ring(issuer, keys, kek)
+        self.groups: dict[int, list[bytes]] = {}
+        self.roots: dict[int, dict[int, bytes]] = {}
+        for wrapped in sorted(map(wrapped_key, keys), key=lambda each: each.version):
+            if wrapped.purpose is Purpose.GROUP:
+                self.groups.setdefault(wrapped.owner, []).insert(0, unwrap(kek, wrapped))
+            elif wrapped.purpose is Purpose.MODULE:
+                self.roots.setdefault(wrapped.owner, {})[wrapped.version] = unwrap(kek, wrapped)
+
+    def __repr__(self) -> str:
+        return "<_Opened>"
 
 
 def _issuer(row: asyncpg.Record) -> Issuer:

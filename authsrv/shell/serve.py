@@ -11,7 +11,7 @@ import logging
 import resource
 import signal
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -38,7 +38,7 @@ MONTHS_S = 3600.0
 SWEEP_S = 20.0
 SWEPT_MOST = 500  # holds in one transaction: cards of it wait that long
 COLLECTED_AFTER = 70_000  # objects more than were given back; Python's own is 700
-SPARE_CONNECTIONS = 3  # for the watcher, the months and the sweep
+SPARE_CONNECTIONS = 4  # for the watcher, the months, the sweep and next root keys
 FILES_BESIDES = 128  # what a process opens besides the connections of modules: those to the database above all
 
 
@@ -66,8 +66,12 @@ async def run_switch(
     kek: bytes,
     stop: trio.Event,
     task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED,
+    *,
+    key_source: Callable[[], Sequence[bytes]] = lambda: (),
 ) -> None:
     """Serve until `stop` is set and the drain is over; `task_status` tells the addresses that are listened on.
+
+    Where `kek` opens the keys no more, `key_source` is asked for those that may.
 
     Raises Unfit for a server, role or schema that must not be worked with, KeyFault for a wrong key-encryption key,
     OSError where an address cannot be listened on, and the other faults of the ledger where the database does not
@@ -77,7 +81,7 @@ async def run_switch(
     async with open_door(switch_dsn, schema=schema, connections=connections) as door:
         await door.run(check_server)
         await door.run(store.make_months)
-        rules = Rules(kek)
+        rules = Rules(kek, key_source)
         await rules.load(door)
         _collect_rarely()
         await _Process(service, door, rules).run(stop, task_status)
@@ -131,6 +135,7 @@ class _Process:
             working.start_soon(self._rules.watch, self._door)
             working.start_soon(self._make_months)
             working.start_soon(self._sweep)
+            working.start_soon(self._listener.generations.run, self._door)
             working.start_soon(self._listener.run)
             async with trio.open_nursery() as doorway:
                 doorway.start_soon(self._listener.accept, listening, service.tls)
@@ -206,6 +211,7 @@ async def _serve(settings: Settings, worker: Worker | None) -> None:
             database.schema,
             settings.key_encryption_key(),
             worker.lifeline if worker else None,
+            settings.key_encryption_keys,
         )
 
 
@@ -260,6 +266,7 @@ async def serve_until_signalled(
     schema: str,
     kek: bytes,
     lifeline: int | None = None,
+    key_source: Callable[[], Sequence[bytes]] = lambda: (),
 ) -> None:
     """Serve until SIGTERM or SIGINT, or until `lifeline` ends, drain, and return; a second signal ends the drain."""
     stop = trio.Event()
@@ -279,5 +286,5 @@ async def serve_until_signalled(
 
             nursery.start_soon(heed)
             nursery.start_soon(hold)
-            await run_switch(service, switch_dsn, schema, kek, stop)
+            await run_switch(service, switch_dsn, schema, kek, stop, key_source=key_source)
             nursery.cancel_scope.cancel()

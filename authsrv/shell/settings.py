@@ -22,7 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from authsrv.shell.key_file import load_key
+from authsrv.shell.key_file import load_keys
 from authsrv.shell.logs import LogFormat, LogLevel
 from ledger.shell.database import SCHEMA
 
@@ -136,7 +136,11 @@ class Settings(BaseSettings):
 
     def key_encryption_key(self) -> bytes:
         """The 32 bytes that wrap all other keys; raises `KeyFileError`."""
-        return load_key(key_file=self.key_file, data_dir=self.data_dir)
+        return self.key_encryption_keys()[0]
+
+    def key_encryption_keys(self) -> tuple[bytes, ...]:
+        """The same, and the one that is to take its place, where there is one; raises `KeyFileError`."""
+        return load_keys(key_file=self.key_file, data_dir=self.data_dir)
 
 
 DEFAULTS: Final = {

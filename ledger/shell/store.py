@@ -313,11 +313,11 @@ async def rules(
     It only reads, so the door's rollback ends its transaction.
     """
     await connection.execute("begin isolation level repeatable read, read only", timeout=ANSWER_S)
+    keys = await connection.fetch("select * from switch_keys", timeout=ANSWER_S)  # first, see `stand_still`
     issuer = await connection.fetchrow("select * from switch_issuer", timeout=ANSWER_S)
     if issuer is None:
         raise Unfit("the schema holds no issuer; run `authsrv db init --issuer NAME`")
     modules = await connection.fetch("select * from switch_modules", timeout=ANSWER_S)
-    keys = await connection.fetch("select * from switch_keys", timeout=ANSWER_S)
     programmes = await connection.fetch(
         "select * from switch_programmes order by number, effective_from, version", timeout=ANSWER_S
     )
@@ -328,6 +328,25 @@ def document(row: asyncpg.Record) -> dict[str, Any]:
     """A programme version's rules as they were loaded."""
     read: dict[str, Any] = json.loads(row["document"])
     return read
+
+
+async def take_generations(
+    connection: Connection, registry: int, keys: Sequence[tuple[int, int, bytes, bytes]]
+) -> bool:
+    """Keep next root keys of modules, as module, generation, wrapped key and check value.
+
+    False where they were wrapped by rules of another count of changes: nothing is kept.
+    """
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    taken: bool = await connection.fetchval(
+        "select take_generations($1, $2, $3, $4, $5)", registry, *columns, timeout=ANSWER_S
+    )
+    return taken
+
+
+async def retire_generations(connection: Connection, newest: Mapping[int, int]) -> None:
+    """Give up all generations of modules below those of which a session is live."""
+    await connection.execute("select retire_generations($1, $2)", list(newest), list(newest.values()), timeout=ANSWER_S)
 
 
 async def registry_version(connection: Connection) -> int:

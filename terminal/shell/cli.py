@@ -22,7 +22,7 @@ from protocol.numbers import GivenReason
 from receipts.catalogue import catalogue
 from terminal.answer import Answer, NoAnswerError, UnsettledError
 from terminal.day import DayError, read_day
-from terminal.kit import Kit, KitCard, KitError
+from terminal.kit import Kit, KitCard, KitError, joined
 from terminal.money import minor_units, written
 from terminal.operations import Ground
 from terminal.paper import slips
@@ -34,6 +34,7 @@ from terminal.shell.pending_file import PendingFile
 from terminal.shell.play import check, say_aloud
 from terminal.shell.play import play as play_day
 from terminal.shell.printer import Printer
+from terminal.shell.roots import RootsError
 from terminal.shell.sequence import Sequence, SequenceError
 from terminal.shell.till import Manner, Till
 from terminal.shell.trunk import dialling
@@ -66,6 +67,7 @@ class Setup:
     till: int
     wait_s: float
     sequence: Path | None
+    roots: Path | None
     tls: bool
     tls_ca: Path | None
     tls_certificate: Path | None
@@ -121,6 +123,9 @@ def setup(
     till: Annotated[int, typer.Option(help="which module of the kit, counted from 1")] = 1,
     wait_s: Annotated[float, typer.Option(help="how long to wait for the answer, in seconds")] = 30.0,
     sequence: Annotated[Path | None, typer.Option(help="a file that keeps the module's sequence number")] = None,
+    roots: Annotated[
+        Path | None, typer.Option(help="a file that keeps root keys which the module takes from the switch")
+    ] = None,
     tls: Annotated[bool, typer.Option("--tls", help="speak TLS, checked by this machine's authorities")] = False,
     tls_ca: Annotated[Path | None, typer.Option(help="speak TLS, checked by these authorities")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="the certificate to show")] = None,
@@ -141,7 +146,7 @@ def setup(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     context.obj = Setup(
-        kit, till, wait_s, sequence, tls, tls_ca, tls_certificate, tls_key, pending, to, language, merchant
+        kit, till, wait_s, sequence, roots, tls, tls_ca, tls_certificate, tls_key, pending, to, language, merchant
     )
 
 
@@ -558,6 +563,30 @@ def till(
     _guarded(run)
 
 
+@app.command()
+def join(
+    one: Annotated[Path, typer.Argument(help="a kit with one component of a key")],
+    other: Annotated[Path, typer.Argument(help="the kit with the other component")],
+    out: Annotated[Path, typer.Option("--out", help="the new kit file, 0600")],
+) -> None:
+    """Make a module's kit of two kits with a component each.
+
+    Example: authsrv-terminal join half-1.json half-2.json --out kit.json
+    """
+
+    async def run() -> None:
+        try:
+            text = joined(one.read_text("utf-8"), other.read_text("utf-8"))
+            with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise KitError(f"{error.filename}: {error.strerror}") from None
+
+    _guarded(run)
+
+
 def main() -> None:
     """Run the program."""
     app()
@@ -577,6 +606,7 @@ def _run(context: Context, as_json: bool, ask: Callable[[Module, Kit], Awaitable
             tls=of.tls_context(),
             settings=settings,
             sequence=Sequence(of.sequence),
+            root_file=of.roots,
             pending=PendingFile(of.pending) if of.pending else None,
         ) as module:
             for left in await module.resume():
@@ -630,7 +660,7 @@ def _guarded(run: Callable[[], Awaitable[T]]) -> T:
 
     try:
         return trio.run(alone)
-    except (KitError, DayError, SequenceError, PendingError, ValueError, OSError) as error:
+    except (KitError, DayError, RootsError, SequenceError, PendingError, ValueError, OSError) as error:
         typer.echo(f"authsrv-terminal: {error}", err=True)
         raise typer.Exit(MISTAKE) from None
     except (NoAnswerError, UnsettledError) as error:

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
 import trio
@@ -39,6 +40,7 @@ from terminal.dialogue import BACK_OFF_MAX_S, FATES, Dialogue, Fate, Happening, 
 from terminal.pending import Pending, Stage, left_s
 from terminal.settings import Settings
 from terminal.shell.pending_file import PendingFile
+from terminal.shell.roots import Roots
 from terminal.shell.sequence import Names, Sequence, SequenceError
 from terminal.shell.sign_on import SignOn
 from terminal.shell.trunk import Dial, Line, Reply, Trunk, dialling, open_trunk
@@ -84,7 +86,7 @@ class Module:
     def __init__(
         self,
         trunk: Trunk,
-        identity: ModuleIdentity,
+        roots: Roots,
         settings: Settings,
         sequence: Sequence,
         clock: Callable[[], dt.datetime],
@@ -92,12 +94,12 @@ class Module:
         jitter: Callable[[], float],
         pending: PendingFile | None = None,
     ):
-        self.identity = identity
+        self.identity = identity = roots.identity
         self.settings = settings
         self._random = random
         self._jitter = jitter
         self._names = Names(identity.module, sequence, clock)
-        self._signed_on = SignOn(trunk, identity, self._names, settings, jitter)
+        self._signed_on = SignOn(trunk, roots, self._names, settings, jitter)
         self._tally = Tally()
         self._counted_to = 0
         self._calls = 0
@@ -543,6 +545,7 @@ class Link:
         *,
         settings: Settings | None = None,
         sequence: Sequence | None = None,
+        root_file: Path | None = None,
         clock: Callable[[], dt.datetime] = local_time,
         random: Callable[[int], bytes] = secrets.token_bytes,
         jitter: Callable[[], float] = JITTER,
@@ -557,15 +560,17 @@ class Link:
             identity: what the module was given when it was enrolled.
             settings: how patient it is.
             sequence: where its numbers come from; give one with a file if the module may be killed.
+            root_file: where it keeps root keys that it takes from sessions; without one it takes none.
             clock: the module's local date and time.
             random: gives that many random bytes, for access-code blocks.
             jitter: a random number from 0 to 1, for back-offs.
             pending: where what it asks survives it, see `Module.resume`; give a sequence with a file too.
 
         """
+        roots = Roots(identity, root_file)  # what is pending is sealed under the kit's own key, which stays
         with _opened(pending, identity):
             module = Module(
-                self._trunk, identity, settings or Settings(), sequence or Sequence(), clock, random, jitter, pending
+                self._trunk, roots, settings or Settings(), sequence or Sequence(), clock, random, jitter, pending
             )
             async with self._running(module):
                 yield module
@@ -632,12 +637,15 @@ async def connect(
     tls: ssl.SSLContext | None = None,
     settings: Settings | None = None,
     sequence: Sequence | None = None,
+    root_file: Path | None = None,
     clock: Callable[[], dt.datetime] = local_time,
     pending: PendingFile | None = None,
 ) -> AsyncIterator[Module]:
     """One module on a connection of its own; see `open_link` and `Link.module` for its arguments."""
     async with (
         open_link(host, port, tls=tls) as link,
-        link.module(identity, settings=settings, sequence=sequence, clock=clock, pending=pending) as module,
+        link.module(
+            identity, settings=settings, sequence=sequence, root_file=root_file, clock=clock, pending=pending
+        ) as module,
     ):
         yield module

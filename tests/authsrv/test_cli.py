@@ -23,8 +23,11 @@ from authsrv.shell.desk import Act, Operator, carry_out
 from authsrv.shell.key_file import make_key_file
 from authsrv.shell.settings import NAMES, Settings
 from ledger.names import luhn_digit
+from protocol.crypto import check_value
 from protocol.numbers import Command
 from protocol.signon import ModuleIdentity
+from terminal.kit import Kit, KitError
+from terminal.shell.cli import app as terminal_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -189,7 +192,7 @@ def test_an_issuer_is_set_up_by_commands_alone(opened: Desk, tmp_path: Path) -> 
         *("module", "enroll", "--number", "1001", "--branch", "1", "--name", "Till 1", "--kit", str(kit)),
         *("--listen", "10.0.0.1:7000"),
     )
-    assert module == {"module": 1001, "branch": 1, "name": "Till 1", "kit": str(kit), "keys": None}
+    assert module == {"module": 1001, "branch": 1, "name": "Till 1", "kit": str(kit), "keys": None, "qr": None}
     assert module.keys() == shape("module", "enroll").keys()
     assert stat.S_IMODE(kit.stat().st_mode) == 0o600
     written = json.loads(kit.read_text())
@@ -372,6 +375,158 @@ async def load(issuer: Issuer, amount: int) -> None:
             await connection.execute(sql, amount)
     finally:
         await connection.close()
+
+
+def test_keys_are_shown_without_a_key(opened: Desk, issuer: Issuer) -> None:
+    """Purpose, owner, version, state and check value of each, as the database has them; nothing of what is sealed."""
+    opened.ask("module", "enroll", "--number", "1001", "--branch", "1", "--name", "x", "--show-key")
+    shown = opened.ask("keys", "show")["keys"]
+    assert [(each["purpose"], each["owner"], each["version"], each["state"]) for each in shown] == [
+        *((purpose, 0, 1, "used") for purpose in ("token", "verifier", "digest", "record")),
+        ("group", 70, 1, "used"),
+        ("module", 1001, 1, "used"),
+    ]
+    assert shown[0].keys() == shape("keys", "show")["keys"][0].keys()
+    held = as_admin(issuer, "select array_agg(encode(check_value, 'hex')) from issuer.keys")
+    assert sorted(each["check_value"] for each in shown) == sorted(held)
+    code, text, _ = opened.run("keys", "show")
+    assert code == 0
+    assert text.count("\n") == 6
+    for sealed in as_admin(issuer, "select array_agg(encode(sealed, 'hex')) from issuer.keys"):
+        assert sealed[:16] not in text
+
+
+@pytest.mark.parametrize("purpose", ["token", "verifier", "digest", "record"])
+def test_a_key_is_rotated(opened: Desk, tmp_path: Path, purpose: str) -> None:
+    """A second version beside the first, and a card that was issued before is found; another purpose is refused."""
+    kit = tmp_path / "cards.json"
+    number = "12345678901234567"
+    opened.ask("card", "issue", "gift", "--numbers", "-", "--kit", str(kit), typed=f"{number} 4321\n")
+    code, out, _ = opened.run("keys", "rotate", purpose, "--json")
+    assert (code, json.loads(out)) == (0, {"purpose": purpose, "version": 2})
+    assert json.loads(out).keys() == shape("keys", "rotate").keys()
+    shown = opened.ask("keys", "show")["keys"]
+    assert [each["version"] for each in shown if each["purpose"] == purpose] == [1, 2]
+    assert opened.ask("card", "show", number)["access_code"] is True
+    code, _, complaint = opened.run("keys", "rotate", "tokens")
+    assert (code, "no key tokens" in complaint) == (2, True)
+
+
+def test_a_group_key_is_rotated_and_ended(opened: Desk) -> None:
+    """Kits from behind it have another group key; the newest one cannot be ended, the older can, once; no issuer's."""
+
+    def enroll(number: str) -> Any:
+        return opened.ask("module", "enroll", "--number", number, "--branch", "1", "--name", "x", "--show-key")["keys"]
+
+    before = enroll("1")
+    assert opened.ask("keys", "rotate", "group") == {"purpose": "group", "owner": 70, "version": 2}
+    assert enroll("2")["group_key"] != before["group_key"]
+    assert "newest" in opened.refused("keys", "end", "group", "2")
+    assert opened.ask("keys", "end", "group", "1") == {"purpose": "group", "owner": 70, "version": 1}
+    assert opened.ask("keys", "show")["keys"][4]["state"] == "ended"
+    assert "no group key" in opened.refused("keys", "end", "group", "1")
+    assert "is not ended" in opened.refused("keys", "end", "token", "1")
+    for words in (("end", "group", "1", "--module", "1"), ("end", "module", "1"), ("rotate", "token", "--module", "1")):
+        assert opened.run("keys", *words)[0] == 2
+
+
+def test_a_module_gets_its_next_key(opened: Desk, tmp_path: Path) -> None:
+    """In a new kit, with the same module and the next generation; the old key is ended by hand where nobody may have it
+    any more; one of suite 2 can be told to take the next from a session."""
+    enroll = ("module", "enroll", "--branch", "1", "--name", "x", "--show-key")
+    old = opened.ask(*enroll, "--number", "1001", "--suite", "1")["keys"]
+    kit = tmp_path / "kit.json"
+    answer = opened.ask("module", "rekey", "1001", "--kit", str(kit))
+    assert answer == {"module": 1001, "generation": 2, "kit": str(kit), "keys": None, "qr": None}
+    assert answer.keys() == shape("module", "rekey").keys()
+    new = json.loads(kit.read_text())["modules"][0]
+    assert (new["module"], new["generation"], new["suite"], new["branch"]) == (1001, 2, 1, 1)
+    assert new["root_key"] != old["root_key"]
+    assert opened.ask("keys", "end", "module", "1", "--module", "1001")["owner"] == 1001
+    assert "no module 7" in opened.refused("module", "rekey", "7", "--show-key")
+    assert "suite 1" in opened.refused("keys", "rotate", "module", "--module", "1001")
+    opened.ask(*enroll, "--number", "1002")
+    assert opened.ask("keys", "rotate", "module", "--module", "1002") == {"purpose": "module", "modules": [1002]}
+    assert opened.run("keys", "rotate", "module")[0] == 2
+
+
+def test_a_key_in_two_components(opened: Desk, issuer: Issuer, tmp_path: Path) -> None:
+    """Two people get a half each, once; together they are the key that the switch holds, and alone no kit."""
+    halves = [tmp_path / "half-1.json", tmp_path / "half-2.json"]
+    enroll = ("module", "enroll", "--number", "1001", "--branch", "1", "--name", "x", "--components", "2")
+    assert "component" in opened.run(*enroll, "--kit", str(halves[0]))[1]
+    answer = opened.ask("module", "component", "1001", "--kit", str(halves[1]))
+    assert answer == {"module": 1001, "kit": str(halves[1]), "keys": None, "qr": None}
+    assert answer.keys() == shape("module", "component").keys()
+    assert "already" in opened.refused("module", "component", "1001", "--show-key")
+    out = tmp_path / "kit.json"
+    till = CliRunner().invoke(terminal_app, ["join", str(halves[1]), str(halves[0]), "--out", str(out)])
+    assert (till.exit_code, till.stdout) == (0, "")
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    made = Kit.read(out.read_text()).till(1)
+    held = as_admin(issuer, "select check_value from issuer.keys where purpose = 'module'")
+    assert (made.module, check_value(made.root_key)) == (1001, held)
+    assert as_admin(issuer, "select sealed from issuer.keys where purpose = 'component'") == b""
+    for half in halves:
+        assert stat.S_IMODE(half.stat().st_mode) == 0o600
+        with pytest.raises(KitError, match="one component"):
+            Kit.read(half.read_text())
+        assert made.root_key.hex() not in half.read_text()
+    for files in ((halves[0], halves[0]), (halves[0], tmp_path / "none"), (halves[0], out), (*halves,)):
+        again = CliRunner().invoke(terminal_app, ["join", *map(str, files), "--out", str(out)])
+        assert (again.exit_code, again.stdout) == (2, "")
+    assert opened.run(*enroll[:-1], "3", "--show-key")[0] == 2
+
+
+def test_a_key_as_a_qr_code(opened: Desk) -> None:
+    """A picture on the screen; its text, which `--json` gives where the code is asked for, is a kit's module."""
+    enroll = ("module", "enroll", "--branch", "1", "--name", "x")
+    code, text, _ = opened.run(*enroll, "--number", "1", "--qr")
+    assert code == 0
+    assert len(text.splitlines()) > 20
+    assert "root_key" not in text
+    answer = opened.ask(*enroll, "--number", "2", "--qr")
+    assert answer["keys"] is None
+    assert ModuleIdentity.from_json(json.loads(answer["qr"])).module == 2
+    assert opened.ask("module", "rekey", "1", "--show-key")["qr"] is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [("lost", "bring back the copy"), ("open", "0644.*chmod 0400"), ("another", "does not open"), ("short", "64 hex")],
+)
+def test_a_switch_does_not_start_by_a_wrong_key(
+    opened: Desk, issuer: Issuer, tmp_path: Path, wrong: str, told: str
+) -> None:
+    """The key file is lost, others may read it, it is another one, or cut off: the switch says which and what to do."""
+    assert opened.ask("keys", "show")["keys"]
+    file = tmp_path / "kek"
+    key = file.read_text()
+    file.unlink()
+    if wrong != "lost":
+        file.write_text({"open": key, "another": key[::-1].strip(), "short": key[:20]}[wrong])
+        file.chmod(0o644 if wrong == "open" else 0o400)
+    switch = Desk("--database", issuer.switch_dsn, "--key-file", str(file))
+    complaint = switch.refused("serve", "--listen", "127.0.0.1:0")
+    assert re.search(told, complaint)
+    assert key[:16] not in complaint
+
+
+def test_modules_are_revoked_and_restored(opened: Desk) -> None:
+    """All that are named, or none where one is not there."""
+    for number in ("1", "2"):
+        opened.ask("module", "enroll", "--number", number, "--branch", "1", "--name", "x", "--show-key")
+
+    def revoked() -> list[bool]:
+        return [each["revoked"] for each in opened.ask("module", "list")["modules"]]
+
+    assert "no module 3" in opened.refused("module", "revoke", "1", "3")
+    assert revoked() == [False, False]
+    assert opened.ask("module", "revoke", "1", "2") == {"modules": [1, 2], "revoked": True}
+    assert opened.ask("module", "revoke", "1", "2").keys() == shape("module", "revoke").keys()
+    assert revoked() == [True, True]
+    assert opened.ask("module", "restore", "2") == {"modules": [2], "revoked": False}
+    assert revoked() == [True, False]
 
 
 def test_a_seed_is_whole_or_nothing(desk: Desk, issuer: Issuer, tmp_path: Path) -> None:

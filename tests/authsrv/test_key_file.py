@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from authsrv.shell.key_file import KeyFileError, file_in_use, load_key, make_key_file, read_key_file
+from authsrv.shell.key_file import KeyFileError, file_in_use, load_keys, make_key_file, read_key_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,11 +43,26 @@ def test_the_first_place_that_has_a_key_decides(tmp_path: Path) -> None:
     variable = {"AUTHSRV_KEK": KEYS[2].hex()}
     credential = {"CREDENTIALS_DIRECTORY": str(credentials)}
 
-    assert load_key(key_file=named, data_dir=data, environment=variable | credential) == KEYS[0]
-    assert load_key(key_file=named, data_dir=data, environment=variable) == KEYS[1]
-    assert load_key(data_dir=data, environment=variable) == KEYS[2]
-    assert load_key(data_dir=data, environment={}) == KEYS[3]
-    assert load_key(data_dir=data, environment={"CREDENTIALS_DIRECTORY": str(tmp_path)}) == KEYS[3]
+    assert load_keys(key_file=named, data_dir=data, environment=variable | credential) == (KEYS[0],)
+    assert load_keys(key_file=named, data_dir=data, environment=variable) == (KEYS[1],)
+    assert load_keys(data_dir=data, environment=variable) == (KEYS[2],)
+    assert load_keys(data_dir=data, environment={}) == (KEYS[3],)
+    assert load_keys(data_dir=data, environment={"CREDENTIALS_DIRECTORY": str(tmp_path)}) == (KEYS[3],)
+
+
+def test_the_next_key_is_read_beside_the_key(tmp_path: Path) -> None:
+    """From the same place, behind it, and with the same care; elsewhere it is not looked for."""
+    make_key_file(tmp_path / "kek", KEYS[0])
+    make_key_file(tmp_path / "kek.next", KEYS[1])
+    assert load_keys(data_dir=tmp_path, environment={"AUTHSRV_KEK_NEXT": KEYS[2].hex()}) == (KEYS[0], KEYS[1])
+    both = {"AUTHSRV_KEK": KEYS[2].hex(), "AUTHSRV_KEK_NEXT": KEYS[3].hex()}
+    assert load_keys(data_dir=tmp_path, environment=both) == (KEYS[2], KEYS[3])
+    (tmp_path / "authsrv.kek").write_text(KEYS[3].hex())
+    (tmp_path / "authsrv.kek.next").write_text(KEYS[2].hex())
+    assert load_keys(environment={"CREDENTIALS_DIRECTORY": str(tmp_path)}) == (KEYS[3], KEYS[2])
+    (tmp_path / "kek.next").chmod(0o644)
+    with pytest.raises(KeyFileError, match=r"kek\.next.*0644"):
+        load_keys(data_dir=tmp_path, environment={})
 
 
 def test_the_file_to_make_is_the_one_that_would_be_read(tmp_path: Path) -> None:
@@ -66,13 +81,13 @@ def test_a_bad_key_is_not_passed_over_for_a_good_one(tmp_path: Path) -> None:
     """Working with another key than was named would be worse than not working."""
     make_key_file(tmp_path / "kek", KEYS[3])
     with pytest.raises(KeyFileError, match="AUTHSRV_KEK"):
-        load_key(data_dir=tmp_path, environment={"AUTHSRV_KEK": "12"})
+        load_keys(data_dir=tmp_path, environment={"AUTHSRV_KEK": "12"})
 
 
 def test_no_key_anywhere_says_what_to_do() -> None:
     """The operator reads which setting is missing."""
     with pytest.raises(KeyFileError, match="--key-file"):
-        load_key(environment={})
+        load_keys(environment={})
 
 
 @pytest.mark.parametrize("mode", [0o440, 0o404, 0o644, 0o620, 0o602, 0o410])

@@ -16,12 +16,11 @@ from authsrv.keys import (
     KeyRing,
     Purpose,
     WrappedKey,
-    check_value,
     unwrap,
     wrap,
 )
 from ledger.names import Name
-from protocol.crypto import Cmac
+from protocol.crypto import Cmac, check_value
 
 KEK = bytes(range(32))
 NONCE = bytes(12)

@@ -32,11 +32,11 @@ async def test_what_is_loaded(shop: Shop) -> None:
     assert (registry.modules[2001].branch, registry.modules[2001].branch_name) == (2, "Valnu 2")
     assert [number for number, module in registry.modules.items() if module.desk] == [DESK]
     identity = shop.identities[1001]
-    assert shop.rules.group_key(7) == identity.group_key
+    assert list(shop.rules.group_keys(7)) == [identity.group_key]
     record = shop.rules.module(1001)
     assert record is not None
     assert record.keys == {1: RootKey(Suite.SHARED_KEY_X25519, identity.root_key)}
-    assert (shop.rules.group_key(8), shop.rules.module(77)) == (None, None)
+    assert (shop.rules.group_keys(8), shop.rules.module(77)) == ((), None)
 
 
 async def test_a_change_is_loaded_whole(shop: Shop) -> None:

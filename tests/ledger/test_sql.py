@@ -48,6 +48,8 @@ SWITCH_FUNCTIONS = {
     "lapse_passes",
     "count_totals",
     "spent_on_day",
+    "take_generations",
+    "retire_generations",
 }
 SWITCH_VIEWS = {"switch_issuer", "switch_keys", "switch_modules", "switch_programmes", "schema_version"}
 GATHER = "select * from gather($1)"

@@ -50,8 +50,8 @@ class Modules:
         for each in identities:
             self.records[each.module] = ModuleRecord(each.module, each.group, {each.generation: each.root})
 
-    def group_key(self, group: int) -> bytes | None:
-        return GROUP_KEY if group == GROUP else None
+    def group_keys(self, group: int) -> tuple[bytes, ...]:
+        return (GROUP_KEY,) if group == GROUP else ()
 
     def module(self, number: int) -> ModuleRecord | None:
         return self.records.get(number)

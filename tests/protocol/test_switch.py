@@ -12,7 +12,7 @@ from protocol import module as module_end
 from protocol import signon
 from protocol.access_code import decode, encode
 from protocol.layout import FRAME_BYTES
-from protocol.numbers import FrameType, Suite
+from protocol.numbers import FrameType, Suite, TermFlag
 from protocol.session import Dropped, Ended, State
 from protocol.signon import ModuleIdentity, Terms
 from protocol.switch import (
@@ -110,6 +110,36 @@ def test_two_generations(pair: Any, who: ModuleIdentity, directory: Any) -> None
     directory.records[1001] = ModuleRecord(1001, who.group, {1: who.root, 2: after.root})
     assert pair.live(who)[1].generation == 1
     assert pair.live(after)[1].generation == 2
+
+
+def test_the_next_root_key(pair: Any, who: ModuleIdentity, directory: Any) -> None:
+    """A module that is to take its next key is told so in suite 2, where it signs on by its oldest generation, and both
+    ends derive the same key. Suite 1, a module that is on its way already and the last generation are told nothing."""
+    directory.records[1001] = ModuleRecord(1001, who.group, {1: who.root}, rekey=True)
+    mine, theirs = pair.live(who)
+    renewable = who.suite is Suite.SHARED_KEY_X25519
+    assert mine.terms.flags == (TermFlag.NEXT_ROOT if renewable else 0)
+    assert mine.next_root == theirs.next_root
+    assert (mine.next_root is not None) == renewable
+    after = ModuleIdentity(1001, 2, who.suite, b"\x09" * 32, who.group, who.group_key)
+    directory.records[1001] = ModuleRecord(1001, who.group, {1: who.root, 2: after.root}, rekey=True)
+    assert pair.live(after)[0].terms.flags == 0
+    assert bool(pair.live(who)[0].terms.flags) == renewable
+    last = ModuleIdentity(1001, 255, who.suite, who.root_key, who.group, who.group_key)
+    directory.records[1001] = ModuleRecord(1001, who.group, {255: who.root}, rekey=True)
+    assert pair.live(last)[0].terms.flags == 0
+
+
+def test_several_keys_of_a_group(pair: Any, who: ModuleIdentity, directory: Any) -> None:
+    """A module whose number is hidden by any key of its group signs on; by one that is ended it does not."""
+    newer = ModuleIdentity(1001, 1, who.suite, who.root_key, who.group, b"\x0a" * 16)
+    for keys in ((newer.group_key, who.group_key), (who.group_key, newer.group_key)):
+        directory.group_keys = dict.fromkeys([who.group], keys).get
+        pair.live(who)
+        pair.live(newer)
+    directory.group_keys = dict.fromkeys([who.group], (newer.group_key,)).get
+    pair.live(newer)
+    refuse(pair, pair.module.hello(who, pair.now))
 
 
 def test_caps(join: Callable[..., Any], who: ModuleIdentity, directory: Any) -> None:

@@ -34,8 +34,8 @@ class TheDirectory:
     def __init__(self, known: ModuleIdentity):
         self._known = known
 
-    def group_key(self, group: int) -> bytes | None:
-        return self._known.group_key if group == self._known.group else None
+    def group_keys(self, group: int) -> tuple[bytes, ...]:
+        return (self._known.group_key,) if group == self._known.group else ()
 
     def module(self, number: int) -> ModuleRecord | None:
         known = self._known

@@ -163,6 +163,11 @@ class Line:
         """Send a request and wait for its answer, 1,400 bytes."""
         return self.answer(self.post(slip))
 
+    def hear_out(self) -> None:
+        """Read until the session ends, which raises LineEndedError; a switch that says nothing raises TimeoutError."""
+        while True:
+            self._read()
+
     def close(self) -> None:
         """Hang up."""
         self._socket.close()

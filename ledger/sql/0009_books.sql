@@ -250,7 +250,7 @@ create view wrong_cards as
                    left join undos u on u.module = a.module and u.date = a.date and u.sequence = a.sequence and u.reversal
                   where a.command = 17 and a.result in (0, 10) and not a.tombstone group by a.card) s on s.card = c.id
       left join (select distinct card from authorizations where command = 27 and result = 0 and not tombstone) p on p.card = c.id
-      left join (select card, count(*) filter (where live) as live from card_numbers group by card) n on n.card = c.id
+      left join (select card, count(*) filter (where live) as live from card_numbers where heir is null group by card) n on n.card = c.id
       left join (select card, max(decided_at) filter (where command = 28) as blocked, max(decided_at) filter (where command = 29) as unblocked,
                         max(decided_at) filter (where command = 31) as replaced
                    from authorizations where command in (28, 29, 31) and result = 0 and not tombstone group by card) b on b.card = c.id

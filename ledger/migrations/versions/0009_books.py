@@ -2,10 +2,10 @@
 
 from ledger.shell.migrate import run_sql
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 
 
 def upgrade() -> None:
     """Add the views of differences and of reports."""
-    run_sql("0008_books.sql")
+    run_sql("0009_books.sql")
