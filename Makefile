@@ -49,8 +49,8 @@ generate: $(VENV)/.installed  ## rewrite what comes from the declarations of the
 	$(BIN)/python -m protocol.generate
 	$(BIN)/python -m authsrv.generate
 
-session: $(VENV)/.installed   ## play the session of terminal/TILL.md and write the page anew
-	AUTHSRV_RECORD=1 $(BIN)/pytest -q tests/whole/test_till_page.py
+session: $(VENV)/.installed   ## play what terminal/TILL.md and deploy/FIRST-DAY.md show, and write the pages anew
+	AUTHSRV_RECORD=1 $(BIN)/pytest -q tests/whole/test_till_page.py tests/whole/test_first_day.py
 
 # One environment for all three targets. `pip` refuses whatever does not match the hashes of the lock.
 $(VENV)/.installed: requirements/dev.lock pyproject.toml

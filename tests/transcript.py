@@ -56,7 +56,7 @@ class Alike:
     def _day(self, came: dt.date) -> dt.date:
         """Days around today by their distance, later ones by whole years; what is long past is the same in each run."""
         distance = (came - self.today).days
-        if abs(distance) < 32:
+        if abs(distance) < 62:
             return MONDAY + dt.timedelta(days=distance)
         return came if distance < 0 else MONDAY.replace(year=MONDAY.year + round(distance / 365.25))
 
