@@ -472,6 +472,21 @@ def programme_load(
     return trio.run(commands.load_programme, settings, file)
 
 
+@command(programme_commands, "list")
+def programme_list(settings: Settings) -> Report:
+    """List the programmes with their versions, and what the rules mean that are in force today.
+
+    Example:
+      authsrv programme list --data-dir /var/lib/authsrv
+
+    JSON:
+      {"programmes": [{"number": 1, "name": "gift", "kind": "gift",
+                       "versions": [{"version": 1, "effective_from": "2025-01-01"}], "in_force": 1,
+                       "meaning": ["valid at every branch"]}]}
+    """
+    return trio.run(commands.list_programmes, settings)
+
+
 @command(programme_commands, "check", ())
 def programme_check(
     settings: Settings,  # noqa: ARG001 - each command has them

@@ -4,6 +4,7 @@ They work as the issuer's owner, beside a running switch, which notices what the
 refuse, they refuse with an exception whose text is for the operator; none of them holds a number, a code or a key.
 """
 
+import datetime as dt
 import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,9 +12,11 @@ from contextlib import AsyncExitStack, nullcontext
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import trio
 
 from authsrv.card_number import card_number, serials
@@ -29,10 +32,13 @@ from authsrv.shell.report import Report
 from authsrv.shell.secret_file import new_secret_file
 from authsrv.shell.settings import Settings, SettingsError
 from ledger.cards import CardStatus
+from ledger.shell import store
 from ledger.shell.database import open_database
 from ledger.shell.door import Connection, open_door
 from ledger.shell.migrate import migrate, status
 from ledger.shell.revisions import HEAD
+from loyalty import source
+from loyalty.programme import version_on
 from loyalty.source import ProgrammeError, parse_programme
 from protocol.components import COMPONENTS, split
 from protocol.numbers import VERSION, Command, GivenReason
@@ -155,6 +161,50 @@ async def load_programme(settings: Settings, file: Path) -> Report:
             "effective_from": programme.effective_from.isoformat(),
         },
         (f"programme {programme.name}, version {programme.version}, from {programme.effective_from} on",),
+    )
+
+
+async def list_programmes(settings: Settings) -> Report:
+    """All programmes with their versions, and what the one means that is in force today."""
+
+    async def work(connection: Connection) -> tuple[list[asyncpg.Record], dt.date]:
+        rows = await connection.fetch(
+            """select p.number, p.name, v.version, v.effective_from, v.document
+                 from programmes p join programme_versions v on v.programme = p.number
+                order by p.number, v.version"""
+        )
+        today: dt.date = await connection.fetchval("select (clock_timestamp() at time zone zone)::date from issuer")
+        return rows, today
+
+    rows, today = await as_owner(settings, work)
+    listed: list[dict[str, Any]] = []
+    for number, several in groupby(rows, lambda row: row["number"]):
+        versions = [source.load_programme(store.document(row), f"{row['name']} in the database") for row in several]
+        current = version_on(versions, today)
+        listed.append(
+            {
+                "number": number,
+                "name": versions[0].name,
+                "kind": versions[0].kind.value,
+                "versions": [
+                    {"version": each.version, "effective_from": each.effective_from.isoformat()} for each in versions
+                ],
+                "in_force": None if current is None else current.version,
+                "meaning": [] if current is None else list(meaning(current)),
+            }
+        )
+    return Report(
+        {"programmes": listed},
+        tuple(
+            line
+            for each in listed
+            for line in (
+                f"{each['number']}  {each['name']}, {each['kind']}, version {each['in_force'] or 'none'} in force, of "
+                + ", ".join(f"{known['version']} from {known['effective_from']}" for known in each["versions"]),
+                *(f"     {told}" for told in each["meaning"]),
+            )
+        )
+        or ("no programme is loaded",),
     )
 
 

@@ -185,6 +185,21 @@ def shape(*path: str) -> Any:
     return json.loads(COMMANDS[path].help.partition("JSON")[2].partition(":\n")[2])
 
 
+def test_programmes_are_listed_with_the_version_in_force(opened: Desk, tmp_path: Path) -> None:
+    """Of two versions the one that has begun is in force, and told; a later one is listed."""
+    rules = GIFT.read_text().replace("version = 1", "version = 2")
+    later = tmp_path / "later.toml"
+    later.write_text(re.sub(r"effective_from = \S+", "effective_from = 2099-01-01", rules))
+    opened.ask("programme", "load", str(later))
+    [gift] = opened.ask("programme", "list")["programmes"]
+    assert gift.keys() == shape("programme", "list")["programmes"][0].keys()
+    assert (gift["name"], gift["in_force"], [each["version"] for each in gift["versions"]]) == ("gift", 1, [1, 2])
+    _, text, _ = opened.run("programme", "list")
+    assert "version 1 in force" in text
+    assert "2099-01-01" in text
+    assert "500.00 EUR" in text
+
+
 def test_an_issuer_is_set_up_by_commands_alone(opened: Desk, tmp_path: Path) -> None:
     """Module and cards get their kits, 0600, and each command prints the shape that its help shows."""
     kit = tmp_path / "till.json"
