@@ -48,6 +48,7 @@ CHECKS: Final = (
     Check("totals", "wrong_totals"),
     Check("late totals", "late_totals_since", dated=True),
     Check("page", "wrong_pages"),
+    Check("trail", "wrong_trail"),
 )
 
 MEANING: Final = {
@@ -84,6 +85,7 @@ MEANING: Final = {
     "totals": "totals without their authorization, or answered otherwise than they compare",
     "late totals": "totals that would be counted otherwise now: a request of theirs came behind them",
     "page": "a further page of an answer that is not there",
+    "trail": "an act of an operator without its entry in the audit trail, or an entry without its act",
 }
 """What each sort of difference is, in the order in which they are told."""
 

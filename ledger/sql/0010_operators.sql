@@ -99,5 +99,15 @@ begin
     return months;
 end $$;
 
-revoke all on audit_trail from public;
+-- For reconciling: entries of requests that are not recorded, and requests of such a desk of which nobody says who and why.
+create view wrong_trail as
+    select t.module, t.date, t.sequence
+      from audit_trail t left join authorizations a using (module, date, sequence)
+     where t.module is not null and a.module is null
+    union all
+    select a.module, a.date, a.sequence
+      from authorizations a join modules m on m.number = a.module and m.operators
+     where not a.tombstone and not exists (select from audit_trail t where (t.module, t.date, t.sequence) = (a.module, a.date, a.sequence));
+
+revoke all on audit_trail, wrong_trail from public;
 revoke all on function add_desk, operators_desk, begin_act, skip_numbers from public;

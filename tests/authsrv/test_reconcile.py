@@ -239,6 +239,15 @@ PLANTED: list[tuple[set[str], str]] = [
     ({"totals"}, "delete from totals"),
     ({"totals"}, "update totals set asked = counted"),
     ({"late totals"}, "update totals set counted[3].count = 17"),
+    # Operators
+    (
+        {"trail"},
+        (
+            "insert into audit_trail (who, why, act, detail, module, date, sequence)"
+            " values ('x', '', 'card block', '{{}}', 9900, {today}, 1)"
+        ),
+    ),
+    ({"trail"}, "update modules set operators = true where number = 9001"),
 ]
 WORDS = {
     "sale": "command = 19 and card = {gift} and approved = 700",
