@@ -11,16 +11,14 @@ import typer
 from authsrv.books import SHOWN
 from authsrv.journal import Dialect
 from authsrv.shell import finance
-from authsrv.shell.cli import app, command
+from authsrv.shell.command import app, command, group
 from authsrv.shell.export import export as export_journal
 from authsrv.shell.finance import Form, Paper
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings, SettingsError
 from authsrv.statement import DIMENSIONS
 
-report_commands = typer.Typer(
-    help="Reports of what was booked.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
-)
+report_commands = group("Reports of what was booked.")
 app.add_typer(report_commands, name="report")
 
 Format = Annotated[Form, typer.Option("--format", help="table, csv, json, xlsx or pdf")]
