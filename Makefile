@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 COMPILED := $(CURDIR)/build/compiled
+# Tests of what runs beside the switch and not in it: as good over the source alone.
+COLD := $(wildcard tests/*/test_cli.py) $(foreach name,card_import demo export key_commands reconcile report seed,tests/authsrv/test_$(name).py)
 PACKAGES := authsrv ledger loadtest loyalty protocol receipts terminal
 
 .PHONY: demo test check anonymity compiled test-compiled speed lock generate session clean
@@ -37,7 +39,7 @@ $(COMPILED)/.built: $(VENV)/.installed $(shell find $(PACKAGES) -type f -not -na
 
 test-compiled: compiled  ## what is compiled, and whole switches of it, tested as its source is
 	PYTHONPATH=$(COMPILED) $(BIN)/python -P -c "from authsrv import fold; assert fold.__file__.endswith('.so'), fold.__file__"
-	PYTHONPATH=$(COMPILED) $(BIN)/pytest -q -m "not system" --numprocesses 3 --dist loadfile tests/authsrv tests/loyalty tests/protocol tests/receipts tests/terminal tests/whole/test_state_machine.py
+	PYTHONPATH=$(COMPILED) $(BIN)/pytest -q -m "not system" --numprocesses 3 --dist loadfile $(addprefix --ignore=,$(COLD)) tests/authsrv tests/loyalty tests/protocol tests/receipts tests/terminal tests/whole/test_state_machine.py
 
 anonymity: $(VENV)/.installed  ## 100,000 requests, and then all that is left is searched for every number, code and amount
 	AUTHSRV_REQUESTS=100000 $(BIN)/pytest -q tests/whole/test_anonymity.py

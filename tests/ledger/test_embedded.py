@@ -274,8 +274,14 @@ def test_a_signal_ends_command_and_server(database_folder: Path, sent: signal.Si
 def test_only_scram_gets_in(database_folder: Path) -> None:
     """Nobody is trusted, nobody comes by network, and a wrong password is refused, also the superuser's."""
     with attached(database_folder) as attachment:
-        rules = ask(attachment.admin_dsn, "select type, auth_method from pg_hba_file_rules")
-        assert rules == [("local", "scram-sha-256")]
+        rules = ask(
+            attachment.admin_dsn,
+            "select type, database[1], user_name[1], auth_method from pg_hba_file_rules order by rule_number",
+        )
+        assert rules == [
+            ("local", "all", "all", "scram-sha-256"),
+            ("local", "replication", embedded.ADMIN, "scram-sha-256"),
+        ]
         assert ask(attachment.admin_dsn, "show listen_addresses") == [("",)]
         with pytest.raises(asyncpg.InvalidPasswordError):
             ask(attachment.dsn(embedded.ADMIN, "wrong", "postgres"), "select 1")
