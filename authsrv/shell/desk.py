@@ -179,11 +179,10 @@ def _digest(act: Act, ring: KeyRing) -> bytes | None:
     """What tells an act from others, keyed since it holds card numbers; None where it may happen again."""
     if not act.once:
         return None
-    numbers = [
-        act.fields[name].encode().ljust(CARD_BYTES, b"\0") for name in ("card", "new_card") if name in act.fields
-    ]
-    about = json.dumps([act.words, act.about, act.ticket], sort_keys=True).encode()
-    return ring.digest(b"".join([b"authsrv/1 act", *numbers, about]), 1)
+    numbers = [act.fields.get(name, "").encode().ljust(CARD_BYTES, b"\0") for name in ("card", "new_card")]
+    # By what it does, however its amount or its reason was written.
+    what = json.dumps([act.command, act.fields.get("original"), act.fields.get("amount"), act.ticket]).encode()
+    return ring.digest(b"".join([b"authsrv/1 act", *numbers, what]), 1)
 
 
 # What is said of it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -93,6 +94,9 @@ async def test_a_double_call_happens_once(shop: Shop, office: Settings) -> None:
     again = await carry_out(office, Operator("berta", "again"), refund_of(sold.authorization, 500))
     assert again.values["done_before"]["who"] == "anna"
     assert {**again.values, "done_before": None} == first.values
+    same = refund_of(sold.authorization, 500)
+    otherwise = replace(same, about={"original": sold.authorization, "amount": "5.0"})
+    assert (await carry_out(office, BY, otherwise)).values["done_before"]["who"] == "anna"
     assert await shop.balance(card) == 4250
     further = await carry_out(office, BY, refund_of(sold.authorization, 500, ticket="R-2"))
     assert (outcome(further), further.values["done_before"]) == ((0, 0), None)
