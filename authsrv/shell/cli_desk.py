@@ -1,6 +1,7 @@
 """The desk's part of the command line: cards and authorizations found, shown and corrected, and the trail of it."""
 
 import datetime as dt
+import re
 import secrets
 import sys
 from enum import Enum
@@ -33,6 +34,8 @@ from protocol.messages import Freeze
 from protocol.numbers import Command, GivenReason
 
 Named = TypeVar("Named", bound=Enum)
+
+WORDS_MAX = 500
 
 Number = Annotated[int, typer.Option("--number", help="its number")]
 CardNumber = Annotated[
@@ -340,6 +343,13 @@ def _act(
     desk, why = by
     if not why.strip():
         raise SettingsError("--why is empty; say why, for those who will ask")
+    for option, text in (("--why", why), ("--ticket", ticket)):
+        if len(text) > WORDS_MAX:
+            raise SettingsError(f"{option} is longer than {WORDS_MAX} signs; say it shorter")
+        if re.search(r"[0-9]{13}", re.sub(r"[ -]", "", text)) or fields.get("card", "-") in text:
+            raise SettingsError(
+                f"{option} holds what could be a card's number, which the trail must not keep; leave it out"
+            )
     card = {"card": f"*{fields['card'][-4:]}"} if "card" in fields else {}
     reason = {"reason": fields["reason"].name.lower()} if "reason" in fields else {}
     act = Act(words=words, command=asked, fields=fields, about=card | reason | (about or {}), once=once, ticket=ticket)

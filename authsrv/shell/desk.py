@@ -32,7 +32,7 @@ from ledger.batch import Gathered, Writes
 from ledger.faults import Conflict, NameTaken, Unavailable
 from ledger.names import Name
 from ledger.shell import store
-from ledger.shell.door import ANSWER_S, Connection
+from ledger.shell.door import ANSWER_S, Connection, commit
 from protocol.crypto import BlockCipher
 from protocol.messages import Request, Response
 from protocol.numbers import Command, Reason, Result
@@ -126,9 +126,13 @@ def _work(
             )
         if begun is None:
             raise ValueError("begin_act returned no row")
-        name = Name(desk, begun["date"], begun["sequence"])
         if begun["done_at"] is not None:
-            return _Done(await _recorded(connection, ring, name), (begun["done_at"], begun["done_by"]))
+            before = Name(begun["done_as"], begun["date"], begun["sequence"])
+            pages = await _recorded(connection, ring, before)
+            await connection.execute("select confirm_read()", timeout=ANSWER_S)  # what is visible may not be safe yet
+            await commit(connection)
+            return _Done(pages, (begun["done_at"], begun["done_by"]))
+        name = Name(desk, begun["date"], begun["sequence"])
         request = Request(
             command=act.command,
             module=desk,

@@ -6,7 +6,8 @@ it is told by its id, since the number is not known to anybody but its holder.
 
 import datetime as dt
 import json
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
@@ -25,6 +26,7 @@ from protocol.numbers import AMOUNT_END, VISIT, Command, GivenReason, Reason
 from receipts.code_pages import codec
 
 FOUND_MOST: Final = 1000
+_AMOUNT: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,6})?")
 
 
 async def card_id(connection: Connection, ring: KeyRing, number: str) -> int:
@@ -47,11 +49,9 @@ async def minor_units(settings: Settings, amount: str) -> int:
     issuer = await as_owner(settings, lambda connection: connection.fetchrow("select code, exponent from issuer"))
     if issuer is None:
         raise EnrolmentError("there is no issuer yet")
-    try:
-        minor = Decimal(amount).scaleb(issuer["exponent"])
-    except InvalidOperation:
-        minor = Decimal("NaN")
-    if not minor.is_finite() or minor != minor.to_integral_value() or not 0 <= minor < AMOUNT_END:
+    plain = _AMOUNT.fullmatch(amount) is not None
+    minor = Decimal(amount).scaleb(issuer["exponent"]) if plain else Decimal(-1)
+    if minor != minor.to_integral_value() or not 0 <= minor < AMOUNT_END:
         raise EnrolmentError(f"{amount} is no amount in {issuer['code']}, which has {issuer['exponent']} decimals")
     return int(minor)
 

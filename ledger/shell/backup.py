@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,9 +42,8 @@ def back_up(data_dir: Path, copy: Path) -> None:
     if target.root.exists():
         raise EmbeddedError(f"there is something at {target.root} already; give a new folder")
     account, binaries = embedded.account_and_programs()
-    unfinished = Layout(target.root.with_name(target.root.name + ".unfinished"))
-    shutil.rmtree(unfinished.root, ignore_errors=True)
-    embedded.make_folder(unfinished.root, account)
+    unfinished = Layout(Path(tempfile.mkdtemp(prefix=f"{target.root.name}.", dir=target.root.parent)))
+    unfinished.root.chmod(0o700 if account is None else 0o711)
     try:
         _run(
             [
@@ -55,6 +55,10 @@ def back_up(data_dir: Path, copy: Path) -> None:
             password=source.password.read_text().strip(),
         )
         _verify(unfinished.cluster)
+        # A copy is not the server that it was made from: neither its socket's lock nor its archive are its own.
+        for lock in unfinished.cluster.glob(".s.PGSQL.*"):
+            lock.unlink()
+        _settings(unfinished, [("archive_mode", "off")])
         for name in KEPT:
             _copy_secret(source.root / name, unfinished.root / name)
         if account is not None:
@@ -71,9 +75,11 @@ def archive_setting(archive: Path) -> tuple[str, str]:
 
     The file is copied under another name, brought to the disk, and linked to its own, which fails where there is one.
     """
-    kept = f"{_quoted(archive.resolve())}/%f"
-    part = f"{kept}.part.$$"
-    return "on", f"cp %p {part} && sync {part} && {{ ln {part} {kept} || cmp -s {part} {kept}; }} && rm {part}"
+    folder = _quoted(archive.resolve())
+    kept, part = f"{folder}/%f", f"{folder}/%f.part"
+    copied = f"rm -f {part} && cp %p {part} && sync {part}"
+    named = f"{{ ln {part} {kept} || cmp -s {part} {kept}; }} && sync {folder}"
+    return "on", f"{copied} && {named} && rm {part} || {{ rm -f {part}; false; }}"
 
 
 def make_archive(archive: Path) -> None:
@@ -100,16 +106,21 @@ def prepare_recovery(copy: Path, archive: Path, until: dt.datetime | None) -> No
         ("archive_mode", "off"),  # a recovered copy begins another history, which goes elsewhere
         ("restore_command", f"cp {_quoted(archive.resolve())}/%f %p"),
         ("recovery_target_action", "promote"),
-        *([("recovery_target_time", until.isoformat(sep=" "))] if until is not None else []),
+        ("recovery_target_time", "" if until is None else until.isoformat(sep=" ")),  # the last one counts
     ]
-    with (layout.cluster / "postgresql.auto.conf").open("a", encoding="utf-8") as out:
-        out.writelines(f"{name} = '{_doubled(value)}'\n" for name, value in settings)
-        out.flush()
-        os.fsync(out.fileno())
+    _settings(layout, settings)
     signal_file = layout.cluster / "recovery.signal"
     signal_file.touch(mode=0o600)
     if account is not None:
         os.chown(signal_file, account.uid, account.gid)
+
+
+def _settings(layout: Layout, settings: Sequence[tuple[str, str]]) -> None:
+    """Set what a server's next start reads last."""
+    with (layout.cluster / "postgresql.auto.conf").open("a", encoding="utf-8") as out:
+        out.writelines(f"{name} = '{_doubled(value)}'\n" for name, value in settings)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def _run(command: Sequence[str | Path], what: str, password: str = "") -> None:
@@ -146,8 +157,8 @@ def _copy_secret(source: Path, target: Path) -> None:
 def _quoted(path: Path) -> str:
     """A path as the shell reads it; one with a sign that the server or the shell could take for its own is refused."""
     text = str(path)
-    if any(sign in text for sign in "'\\%\"\n"):
-        raise EmbeddedError(f"{path} has a quote, a backslash or a percent sign; give a plainer path")
+    if any(sign in text for sign in "'\\%\"\n$`"):
+        raise EmbeddedError(f"{path} has a quote, a backslash, a dollar or a percent sign; give a plainer path")
     return f'"{text}"'
 
 

@@ -60,15 +60,18 @@ end $$;
 -- Begins an act: a new name of the desk with its entry in the trail, or, with `done_at`, that of the same act that was approved before.
 create function begin_act(
     p_module bigint, p_who text, p_why text, p_act text, p_detail jsonb, p_digest bytea,
-    out date date, out sequence bigint, out time_of_day time, out done_at timestamptz, out done_by text)
+    out date date, out sequence bigint, out time_of_day time, out done_at timestamptz, out done_by text, out done_as bigint)
     language plpgsql set search_path = @schema@, pg_temp as $$
 declare
     local timestamp;
 begin
-    perform from modules where number = p_module for update;  -- one act after the other
-    select t.date, t.sequence, t.at, t.who into date, sequence, done_at, done_by
+    perform pg_advisory_xact_lock(hashtextextended(encode(p_digest, 'hex'), 0));  -- the same act at another desk waits
+    perform from modules where number = p_module for update;                      -- and so does another act at this one
+    -- What was undone since is not done.
+    select t.date, t.sequence, t.at, t.who, t.module into date, sequence, done_at, done_by, done_as
       from audit_trail t join authorizations a using (module, date, sequence)
      where t.digest = p_digest and a.result in (0, 10)
+       and not exists (select from undos u where (u.module, u.date, u.sequence) = (a.module, a.date, a.sequence) and u.reversal)
      order by t.id desc limit 1;
     if found then
         return;
@@ -89,11 +92,17 @@ create function skip_numbers(p_many bigint) returns integer
 declare
     numbers name;
     months  integer := 0;
+    left_over bigint;
 begin
+    perform make_months();  -- a copy may be older than the months that have begun since
     for numbers in select relname from pg_class
                     where relnamespace = '@schema@'::regnamespace and relkind = 'S' and relname ~ '^numbers_[0-9]{6}$'
     loop
-        execute format('select setval(%L, least(last_value + $1, 99999998)) from %I', '@schema@.' || numbers, numbers) using p_many;
+        execute format('select 99999998 - last_value - $1 from %I', numbers) into left_over using p_many;
+        if left_over < 0 then
+            perform refuse(format('%s has not so many numbers left; skip %s at most', numbers, left_over + p_many));
+        end if;
+        execute format('select setval(%L, last_value + $1) from %I', '@schema@.' || numbers, numbers) using p_many;
         months := months + 1;
     end loop;
     return months;

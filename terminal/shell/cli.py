@@ -556,6 +556,7 @@ def till(
             tls=of.tls_context(),
             settings=Settings(deadline_s=of.wait_s),
             sequence=Sequence(of.sequence or beside.with_suffix(".sequence")),
+            root_file=of.roots,
             pending=PendingFile(of.pending or beside.with_suffix(".pending")),
         ) as module:
             await Till(module, manner, console(plain=plain)).run()

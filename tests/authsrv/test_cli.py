@@ -357,6 +357,8 @@ def test_the_acts_of_an_operator(opened: Desk, issuer: Issuer, tmp_path: Path) -
         (("auth", "reverse", "311000000018", "--why", "x"), "no authorization number"),
         (("auth", "refund", "311000000019", "1.234", "--why", "x"), "2 decimals"),
         (("auth", "refund", "311000000019", "NaN", "--why", "x"), "no amount"),
+        (("auth", "refund", "311000000019", "1e999999999", "--why", "x"), "no amount"),
+        (("auth", "refund", "311000000019", "1_2.50", "--why", "x"), "no amount"),
         (("auth", "show", "17"), "no authorization number"),
     ],
 )
@@ -371,6 +373,9 @@ def test_why_is_asked_for(opened: Desk) -> None:
     """An act without a reason, or with an empty one, is not begun."""
     assert opened.run("card", "block", "6371120000000000901")[0] == 2
     assert opened.run("card", "block", "6371120000000000901", "--why", "  ")[0] == 2
+    for why in ("of card 6371120000000000901", "63711200 0000 0000-901", "x" * 501):
+        code, _, complaint = opened.run("card", "block", "6371120000000000901", "--why", why)
+        assert (code, "901" in complaint) == (2, False)
 
 
 async def load(issuer: Issuer, amount: int) -> None:

@@ -120,6 +120,35 @@ async def test_two_at_the_same_moment_happen_once(shop: Shop, office: Settings) 
     assert (await shop.balance(card), len(await trail(shop))) == (4250, 1)
 
 
+async def test_two_desks_at_the_same_moment_happen_once(shop: Shop, office: Settings) -> None:
+    """The same refund at two desks at once: one of them waits, and is answered with the other's receipt."""
+    await as_owner(shop.owner_dsn, lambda connection: add_desk(connection, 9901, 1, "Other", columns=42, language="en"))
+    card = await active_card(shop, 5000)
+    sold = await shop.till().sale(card, 1250)
+    done_before: list[bool] = []
+
+    async def press(desk: int) -> None:
+        report = await carry_out(office, Operator("anna", "both", desk), refund_of(sold.authorization, 500))
+        done_before.append(report.values["done_before"] is not None)
+
+    async with trio.open_nursery() as nursery:
+        for desk in (OFFICE, 9901):
+            nursery.start_soon(press, desk)
+    assert sorted(done_before) == [False, True]
+    assert (await shop.balance(card), len(await trail(shop))) == (4250, 1)
+
+
+async def test_what_was_undone_since_is_not_done(shop: Shop, office: Settings) -> None:
+    """A refund that was reversed may be made again, and gives back again."""
+    card = await active_card(shop, 5000)
+    sold = await shop.till().sale(card, 1250)
+    first = await carry_out(office, BY, refund_of(sold.authorization, 500))
+    await carry_out(office, BY, reversal_of(first.values["authorization"]))
+    assert await shop.balance(card) == 3750
+    again = await carry_out(office, BY, refund_of(sold.authorization, 500))
+    assert (again.values["done_before"], await shop.balance(card)) == (None, 4250)
+
+
 async def test_what_was_declined_may_be_asked_again(shop: Shop, office: Settings) -> None:
     """A decline stands in the trail and binds nobody: once the hindrance is gone the same act is carried out."""
     card = await active_card(shop, 5000)

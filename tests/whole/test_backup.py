@@ -158,6 +158,7 @@ def test_a_copy_made_at_work_serves(database_folder: Path, place: Path, switches
     make_key_file(database_folder / "kek", KEK)
     over(database_folder, before, create=True)
     assert not (copy / "kek").exists()
+    assert not list((copy / "postgres").glob(".s.PGSQL*"))  # the copied lock would name a server that lives
     make_key_file(copy / "kek", KEK)
     over(copy, after)
 
@@ -212,6 +213,9 @@ def test_a_copy_is_brought_to_a_moment(database_folder: Path, place: Path, switc
     over(database_folder, first, create=True)
     over(database_folder, second)
     make_key_file(copy / "kek", KEK)
+    # Changed one's mind: what was said last counts.
+    other = [] if moment == "an earlier" else ["--until", f"{known['until']:%Y-%m-%dT%H:%M:%S}"]
+    authsrv("db", "recover", "--archive", str(archive), *other, "--data-dir", str(copy))
     until = ["--until", f"{known['until']:%Y-%m-%dT%H:%M:%S}"] if moment == "an earlier" else []
     authsrv("db", "recover", "--archive", str(archive), *until, "--data-dir", str(copy))
     over(copy, third)
@@ -271,7 +275,7 @@ def test_a_copy_that_is_not_whole_is_not_given_its_name(
 
     def spoil(command: Any, what: str, password: str = "") -> None:
         run(command, what, password)
-        file = place / "copy.unfinished" / "postgres" / "global" / "pg_control"
+        [file] = place.glob("copy.*/postgres/global/pg_control")
         file.write_bytes(file.read_bytes()[:-1] + b"x")
 
     monkeypatch.setattr(backup, "_run", spoil)
