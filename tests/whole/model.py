@@ -392,6 +392,8 @@ class Model:
     def _freeze(self, slip: Slip, card: Card) -> Outcome:
         if slip.thaw and not card.frozen:
             return self._no(Reason.FREEZE_DAYS)
+        if slip.freeze and card.end is not None and card.end - int(card.frozen) < 0:  # over, and blocked besides
+            return self._no(Reason.FREEZE_DAYS)
         if card.end is not None:
             card.end += int(slip.freeze) - int(card.frozen)
         again, card.frozen = card.frozen, slip.freeze
