@@ -61,6 +61,7 @@ class Till:
         self._ground = manner.ground
         self._console = console
         self._shown: set[RequestName] = set()
+        self._left: set[RequestName] = set()  # by a power cut
 
     async def run(self) -> None:
         """Serve until the cashier ends it, or there is nobody any more."""
@@ -69,7 +70,8 @@ class Till:
             await self._greet()
             self._show_choices()
             while (operation := await self._choose()) is not None:
-                await self._serve(operation)
+                if await self._settled():
+                    await self._serve(operation)
         except InputEndedError:
             pass
         self._say("end")
@@ -237,7 +239,8 @@ class Till:
 
     async def _greet(self) -> None:
         """Bring up what a power cut has left, and say whether the switch is there."""
-        if self._module.open_names:
+        self._left = set(self._module.open_names)
+        if self._left:
             self._say("asking", QUIET)
         await self._owed(self._module.settings.deadline_s)
         try:
@@ -246,6 +249,12 @@ class Till:
             self._say("not there", CARE)
         else:
             self._say("there", GOOD)
+
+    async def _settled(self) -> bool:
+        """Whether all that a power cut has left is; until then nothing new is asked, lest a sale be taken twice."""
+        if self._left & set(self._module.open_names):
+            await self._owed(self._module.settings.deadline_s)
+        return not self._left & set(self._module.open_names)
 
     async def _owed(self, deadline_s: float) -> None:
         """Print what is settled and was not printed yet; tell what is open."""

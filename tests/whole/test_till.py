@@ -170,6 +170,31 @@ def test_the_power_fails_before_the_request_has_left(
     shop.books.check()
 
 
+def test_nothing_new_is_asked_while_it_is_not_known_what_the_power_cut_left(
+    shop: Shopfront, wire: Wire, till: Callable[..., Screen], sold: str
+) -> None:
+    """The till comes back and the network does not: who rings the sale up again is not heard until the first one is
+    settled, and it is taken once."""
+    screen = till()
+    screen.expect("The switch answers.")
+    wire.asking.lose()
+    fill_in_a_sale(screen, sold)
+    wire.asking.await_lost()
+    screen.kill()
+    again = till("--wait-s", "1")
+    again.expect("Requests without an answer, settled by the till itself: 1")
+    again.answer("Number", "1")
+    asked = again.expect("Requests without an answer, settled by the till itself: 1", "Number")
+    assert "Card: swipe" not in asked
+    again.kill()
+    wire.asking.mend()
+    third = till()
+    third.expect("From before", "37.50 EUR", "[OK] APPROVED")
+    leave(third)
+    assert (balance(shop, sold), recorded(shop, Command.SALE)) == (3750, 1)
+    shop.books.check()
+
+
 def test_a_request_with_a_code_is_not_done_without_its_holder(
     shop: Shopfront, wire: Wire, till: Callable[..., Screen]
 ) -> None:
