@@ -70,7 +70,7 @@ def test_every_command_in_one_run_and_every_answer_is_true(ground: Ground, switc
     assert outcome.verdict.findings == ()
     assert outcome.refused == outcome.resolved == 0
     assert outcome.authorizations_per_s > 0
-    assert {"00", "12", "55"} <= set(outcome.verdict.answers)
+    assert {"00", "55"} <= set(outcome.verdict.answers)
     assert sum(outcome.window.batches.values()) > 0
     assert set(outcome.window.cpu_us()) == {"switch", "database", "generator"}
 
