@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 from ledger.shell.database import DATABASE
-from loadtest.profile import load_profile
+from loadtest.profile import Act, load_profile
 from loadtest.shell.generator import Generator
 from loadtest.shell.ground import Size, open_ground
 from loadtest.shell.idle import measure_idle
@@ -31,8 +31,16 @@ if TYPE_CHECKING:
     from loadtest.shell.ground import Ground
     from loadtest.shell.switch import Switch
 
+_A_SHOPS = load_profile("mixed")
+# What is rare in a shop comes often enough to be met in a second on a machine that has other work.
 MIXED = replace(
-    load_profile("mixed"), connections=4, modules_per_connection=4, cards=150, duration_s=1.0, warm_up_s=0.2
+    _A_SHOPS,
+    mix={**_A_SHOPS.mix, Act.NOT_SERVED: 100, Act.WRONG_CODE: 100},
+    connections=4,
+    modules_per_connection=4,
+    cards=150,
+    duration_s=1.0,
+    warm_up_s=0.2,
 )
 SALES = replace(load_profile("concentrator"), connections=2, modules_per_connection=4, duration_s=0.5, warm_up_s=0.2)
 
@@ -70,7 +78,7 @@ def test_every_command_in_one_run_and_every_answer_is_true(ground: Ground, switc
     assert outcome.verdict.findings == ()
     assert outcome.refused == outcome.resolved == 0
     assert outcome.authorizations_per_s > 0
-    assert {"00", "55"} <= set(outcome.verdict.answers)
+    assert {"00", "12", "55"} <= set(outcome.verdict.answers)
     assert sum(outcome.window.batches.values()) > 0
     assert set(outcome.window.cpu_us()) == {"switch", "database", "generator"}
 
