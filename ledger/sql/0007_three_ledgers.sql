@@ -602,14 +602,14 @@ create function count_totals(p_module bigint, p_unit integer, p_first bigint, p_
      group by 1
 $$;
 
--- What cards have spent on the local day of a moment, which is that of the decision: purchases that were not undone, by card. What was
--- decided on a day is named at most 36 days back and 2 ahead.
-create function spent_on_day(p_cards bigint[], p_at timestamptz, out card bigint, out sales bigint, out amount bigint) returns setof record
+-- What cards have spent on the local day of now: purchases that were not undone, by card. What was decided today is named at most
+-- 36 days back and 2 ahead.
+create function spent_today(p_cards bigint[], out card bigint, out sales bigint, out amount bigint) returns setof record
     language sql volatile security definer set search_path = @schema@, pg_temp
     set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
     as $$
     select a.card, count(*), least(sum(a.approved), 9223372036854775807)::bigint
-      from (select date_trunc('day', p_at at time zone zone) as day, zone from issuer) i,
+      from (select date_trunc('day', clock_timestamp() at time zone zone) as day, zone from issuer) i,
            unnest(p_cards) c,
            lateral (select * from authorizations
                      where card = c and postings is not null and decided_at >= i.day at time zone i.zone
@@ -630,5 +630,5 @@ create view late_totals as
      where now <> counted;
 
 revoke all on passes, lapses, charges, totals, late_totals from public;
-revoke all on function gather, record, lapse, check_lapses, lapse_passes, count_totals, spent_on_day from public;
-grant execute on function gather, record, lapse_passes, count_totals, spent_on_day to @switch_role@;
+revoke all on function gather, record, lapse, check_lapses, lapse_passes, count_totals, spent_today from public;
+grant execute on function gather, record, lapse_passes, count_totals, spent_today to @switch_role@;

@@ -157,11 +157,12 @@ async def test_what_comes_late_shows(shop: Shop) -> None:
     late = await till.request(Command.SALE, card=card, amount=40)
     answer = await ask(till, first, late.sequence, sale=(1, 100))
     assert answer.result == Result.APPROVED
-    own = "select now from late_totals where module = $1 and sequence = $2"
+    own = "select found, expected from late_totals_since(current_date - 9) where module = $1 and sequence = $2"
     assert not await shop.query(own, till.module, answer.sequence)
     assert Response.decode(await till.send(late)).result == Result.APPROVED
     [flagged] = await shop.query(own, till.module, answer.sequence)
-    assert flagged["now"][2] == (2, 140)
+    assert tuple(flagged) == (1, 2)
+    assert not await shop.query(own.replace("- 9", "+ 9"), till.module, answer.sequence)
 
 
 async def test_over_midnight_and_with_a_clock_that_was_wrong(shop: Shop) -> None:
