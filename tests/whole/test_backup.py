@@ -267,6 +267,21 @@ def test_what_cannot_be_recovered(database_folder: Path, place: Path) -> None:
     assert (done.returncode, "its own tools" in done.stderr) == (2, True), done.stderr
 
 
+@pytest.mark.parametrize("name", ["postgresql.auto.conf", "recovery.signal"])
+def test_a_link_in_a_copy_is_not_followed(database_folder: Path, place: Path, name: str) -> None:
+    """The server's account owns the copy's cluster and may lay a link there; what it points to is not touched."""
+    over(database_folder, lambda _: backup.back_up(database_folder, place / "copy"), create=True)
+    precious = place / "precious"
+    precious.write_text("ours\n")
+    link = place / "copy" / "postgres" / name
+    link.unlink(missing_ok=True)
+    link.symlink_to(precious)
+    done = complained("db", "recover", "--archive", str(place), "--data-dir", str(place / "copy"))
+    assert (done.returncode, done.stderr.count("\n"), name in done.stderr) == (1, 1, True), done.stderr
+    assert precious.read_text() == "ours\n"
+    assert precious.stat().st_uid == place.stat().st_uid
+
+
 def test_a_copy_that_is_not_whole_is_not_given_its_name(
     database_folder: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
