@@ -1,10 +1,12 @@
 """Amounts as finance reads them: with the decimals of their unit, which is the issuer's currency, visits or points."""
 
+import re
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from protocol.numbers import POINT, VISIT
+from protocol.numbers import AMOUNT_END, POINT, VISIT
 
+_PLAIN: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,6})?")
 _WITHOUT_DECIMALS: Final = {VISIT: "VISIT", POINT: "POINT"}
 
 
@@ -34,3 +36,15 @@ class Units(NamedTuple):
     def written(self, minor: int, unit: int) -> str:
         """An amount with its unit, such as 1234.50 EUR."""
         return f"{self.digits(minor, unit)} {self.name(unit)}"
+
+    def minor(self, text: str) -> int:
+        """An amount of the issuer's currency as people write it, such as 12.50, in minor units.
+
+        Raises ValueError for what is no amount, or has more decimals than the currency.
+        """
+        if not _PLAIN.fullmatch(text):
+            raise ValueError("not digits, perhaps with a point among them")
+        minor = Decimal(text).scaleb(self.exponent)
+        if minor != minor.to_integral_value() or minor >= AMOUNT_END:
+            raise ValueError("too many digits on one side of the point")
+        return int(minor)

@@ -25,6 +25,7 @@ from authsrv.registry import Registry
 from authsrv.shell.enrolment import EnrolmentError, refusals
 from authsrv.shell.lanes import StaleRules
 from authsrv.shell.owner import check_revision, owner_door
+from authsrv.shell.records import printed, recorded_pages
 from authsrv.shell.report import Report
 from authsrv.shell.rules import Rules
 from authsrv.shell.settings import Settings
@@ -36,7 +37,6 @@ from ledger.shell.door import ANSWER_S, Connection, commit
 from protocol.crypto import BlockCipher
 from protocol.messages import Request, Response
 from protocol.numbers import Command, Reason, Result
-from receipts.code_pages import codec
 
 ATTEMPTS_MAX: Final = 8
 _NO_CODES: Final = BlockCipher(bytes(16))  # a desk sends none
@@ -128,7 +128,7 @@ def _work(
             raise ValueError("begin_act returned no row")
         if begun["done_at"] is not None:
             before = Name(begun["done_as"], begun["date"], begun["sequence"])
-            pages = await _recorded(connection, ring, before)
+            pages = await recorded_pages(connection, ring, before)
             await connection.execute("select confirm_read()", timeout=ANSWER_S)  # what is visible may not be safe yet
             await commit(connection)
             return _Done(pages, (begun["done_at"], begun["done_by"]))
@@ -163,18 +163,6 @@ def _work(
     return work
 
 
-async def _recorded(connection: Connection, ring: KeyRing, name: Name) -> tuple[bytes, ...]:
-    """The opened pages of a recorded answer."""
-    rows = await connection.fetch(
-        """select 1 as page, answer from authorizations where module = $1 and date = $2 and sequence = $3
-           union all
-           select page, answer from pages where module = $1 and date = $2 and sequence = $3 order by page""",
-        *name,
-        timeout=ANSWER_S,
-    )
-    return tuple(ring.open(name, row["page"], row["answer"]) for row in rows)
-
-
 def _ticket(act: Act) -> dict[str, str]:
     return {"ticket": act.ticket} if act.ticket else {}
 
@@ -193,8 +181,7 @@ def _digest(act: Act, ring: KeyRing) -> bytes | None:
 
 
 def _report(act: Act, done: _Done, *, dry_run: bool) -> Report:
-    first, *others = [Response.decode(page) for page in done.pages]
-    text = b"".join([first.text, *(other.text for other in others)]).decode(codec(first.code_page))
+    first, text = Response.decode(done.pages[0]), printed(done.pages)
     approved = first.result in (Result.APPROVED, Result.PARTLY)
     reason = _note(first)
     before = done.before

@@ -49,6 +49,7 @@ REFUSED: Final = "AU010"  # what the SQL functions raise for the operator to rea
 NUMBER_DIGITS_MIN: Final = 8  # ISO/IEC 7812-1
 NUMBER_MAX: Final = 2**32 - 1
 DEADLINE_S_MAX: Final = 120
+BRANCH_NAME_MAX: Final = 64
 FIRST: Final = 1  # version of a key, generation of a module
 
 
@@ -140,6 +141,8 @@ async def add_branch(connection: Connection, number: int, name: str) -> None:
     """Add a place of sale. Raises `EnrolmentError` where the number is taken."""
     if not 1 <= number < 2**31:
         raise EnrolmentError(f"a branch cannot have the number {number}; give one from 1 to {2**31 - 1}")
+    if not 1 <= len(name) <= BRANCH_NAME_MAX:
+        raise EnrolmentError(f"a branch has a name of 1 to {BRANCH_NAME_MAX} letters, which its receipts show")
     async with refusals():
         await connection.execute("select add_branch($1, $2)", number, name)
 

@@ -6,14 +6,14 @@ it is told by its id, since the number is not known to anybody but its holder.
 
 import datetime as dt
 import json
-import re
-from decimal import Decimal
+from collections.abc import Sequence
 from typing import Any, Final
 
 import asyncpg
 
+from authsrv.amounts import Units
 from authsrv.keys import CARD_BYTES, KeyRing, Purpose
-from authsrv.shell.enrolment import EnrolmentError, load_ring, opening_key
+from authsrv.shell.enrolment import EnrolmentError, issuer_row, load_ring, opening_key
 from authsrv.shell.owner import as_owner
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings
@@ -22,11 +22,10 @@ from ledger.holds import HoldEnd
 from ledger.names import Name, read_authorization_number
 from ledger.shell.door import Connection
 from protocol.messages import Response
-from protocol.numbers import AMOUNT_END, VISIT, Command, GivenReason, Reason
+from protocol.numbers import Command, GivenReason, Reason
 from receipts.code_pages import codec
 
 FOUND_MOST: Final = 1000
-_AMOUNT: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,6})?")
 
 
 async def card_id(connection: Connection, ring: KeyRing, number: str) -> int:
@@ -46,14 +45,16 @@ async def open_keys(connection: Connection, settings: Settings) -> KeyRing:
 
 async def minor_units(settings: Settings, amount: str) -> int:
     """An amount as people write it, in the minor units of the issuer's currency; raises EnrolmentError."""
-    issuer = await as_owner(settings, lambda connection: connection.fetchrow("select code, exponent from issuer"))
-    if issuer is None:
-        raise EnrolmentError("there is no issuer yet")
-    plain = _AMOUNT.fullmatch(amount) is not None
-    minor = Decimal(amount).scaleb(issuer["exponent"]) if plain else Decimal(-1)
-    if minor != minor.to_integral_value() or not 0 <= minor < AMOUNT_END:
-        raise EnrolmentError(f"{amount} is no amount in {issuer['code']}, which has {issuer['exponent']} decimals")
-    return int(minor)
+    units = await as_owner(settings, _units)
+    try:
+        return units.minor(amount)
+    except ValueError:
+        raise EnrolmentError(f"{amount} is no amount in {units.code}, which has {units.exponent} decimals") from None
+
+
+async def _units(connection: Connection) -> Units:
+    issuer = await issuer_row(connection)
+    return Units(issuer["currency"], issuer["code"], issuer["exponent"])
 
 
 # Authorizations
@@ -63,25 +64,23 @@ async def find_authorizations(settings: Settings, wanted: dict[str, Any], card: 
     """The newest authorizations that match all that is wanted: `module`, `cashier`, `command`, `result`, `approved`,
     `first` and `last` booked day; and, where a card's number is given, those on it."""
 
-    async def work(connection: Connection) -> tuple[list[asyncpg.Record], asyncpg.Record]:
+    async def work(connection: Connection) -> tuple[list[asyncpg.Record], Units]:
         of_card = None
         if card is not None:
             of_card = await card_id(connection, await open_keys(connection, settings), card)
-        issuer = await connection.fetchrow("select code, exponent from issuer")
-        if issuer is None:
-            raise EnrolmentError("there is no issuer yet")
+        units = await _units(connection)
         rows = await connection.fetch(
             _FIND,
             *(wanted.get(name) for name in ("module", "cashier", "command", "result", "approved", "first", "last")),
             *(of_card, most),
         )
-        return rows, issuer
+        return rows, units
 
-    rows, issuer = await as_owner(settings, work)
+    rows, units = await as_owner(settings, work)
     found = [_authorization(row) for row in rows]
     return Report(
         {"authorizations": found},
-        tuple(_line(each, issuer) for each in found) or ("nothing matches",),
+        tuple(_line(each, units) for each in found) or ("nothing matches",),
     )
 
 
@@ -126,17 +125,11 @@ def _word(members: Any, value: int) -> str:
         return str(value)
 
 
-def _shown(minor: int, unit: int, issuer: asyncpg.Record) -> str:
-    if unit == VISIT:
-        return f"{minor} visits"
-    return f"{Decimal(minor).scaleb(-issuer['exponent']):.{issuer['exponent']}f} {issuer['code']}"
-
-
-def _line(each: dict[str, Any], issuer: asyncpg.Record) -> str:
+def _line(each: dict[str, Any], units: Units) -> str:
     card = "-" if each["card"] is None else f"card {each['card']}"
     return (
         f"{each['number']}  {each['decided_at'][:16].replace('T', ' ')}  {each['module']:>6}  {each['command']:<10}"
-        f"  {each['result']:02d}-{each['reason']:04d}  {_shown(each['approved'], each['unit'], issuer):>14}  {card}"
+        f"  {each['result']:02d}-{each['reason']:04d}  {units.written(each['approved'], each['unit']):>14}  {card}"
     )
 
 
@@ -149,10 +142,9 @@ async def show_authorization(settings: Settings, number: str) -> Report:
     if read is None:
         raise EnrolmentError("this is no authorization number: twelve digits, the last of which checks the others")
 
-    async def work(connection: Connection) -> tuple[dict[str, Any], asyncpg.Record]:
+    async def work(connection: Connection) -> tuple[dict[str, Any], Units]:
         row = await connection.fetchrow(_SHOW, read)
-        issuer = await connection.fetchrow("select code, exponent from issuer")
-        if row is None or issuer is None:
+        if row is None:
             raise EnrolmentError("there is no such authorization")
         name = Name(row["module"], row["date"], row["sequence"])
         undone = await connection.fetch(_UNDONE, *name)
@@ -160,7 +152,7 @@ async def show_authorization(settings: Settings, number: str) -> Report:
         entry = await connection.fetchrow(
             "select at, who, why, act from audit_trail where module = $1 and date = $2 and sequence = $3", *name
         )
-        receipt = await _receipt(connection, await open_keys(connection, settings), name)
+        receipt = printed(await recorded_pages(connection, await open_keys(connection, settings), name))
         original = None if row["original_number"] is None else f"{row['original_number']:012d}"
         return _authorization(row) | {
             "original": original,
@@ -181,22 +173,22 @@ async def show_authorization(settings: Settings, number: str) -> Report:
                 **{name: entry[name] for name in ("who", "why", "act")},
             },
             "receipt": receipt,
-        }, issuer
+        }, await _units(connection)
 
-    shown, issuer = await as_owner(settings, work)
+    shown, units = await as_owner(settings, work)
     reason = Reason(shown["reason"]).note if shown["reason"] in set(Reason) else ""
     lines = [
         f"authorization {shown['number']}, {shown['command']}, {shown['result']:02d}-{shown['reason']:04d} {reason}",
         f"name: module {shown['module']}, {shown['date']}, sequence {shown['sequence']}; cashier {shown['cashier']}",
         f"decided at {shown['decided_at']}, booked on {shown['booked_on']}, branch {shown['branch']}",
         (
-            f"card id {shown['card'] or 'none'}; requested {_shown(shown['requested'], shown['unit'], issuer)},"
-            f" approved {_shown(shown['approved'], shown['unit'], issuer)}"
+            f"card id {shown['card'] or 'none'}; requested {units.written(shown['requested'], shown['unit'])},"
+            f" approved {units.written(shown['approved'], shown['unit'])}"
         ),
         *([f"its original: {shown['original']}"] if shown["original"] else []),
         *(
             f"{'reversed' if each['reversal'] else 'refunded'} by {each['number']},"
-            f" {_shown(each['amount'], shown['unit'], issuer)}"
+            f" {units.written(each['amount'], shown['unit'])}"
             for each in shown["undone_by"]
         ),
         *([f"hold until {shown['hold']['expires_at']}: {shown['hold']['ended'] or 'open'}"] if shown["hold"] else []),
@@ -225,8 +217,8 @@ _UNDONE: Final = """
 """
 
 
-async def _receipt(connection: Connection, ring: KeyRing, name: Name) -> str:
-    """What the module printed, as text; "" where nothing was recorded, as under a tombstone."""
+async def recorded_pages(connection: Connection, ring: KeyRing, name: Name) -> tuple[bytes, ...]:
+    """The opened pages of a recorded answer; none where nothing was recorded, as under a tombstone."""
     rows = await connection.fetch(
         """select 1 as page, answer from authorizations
             where module = $1 and date = $2 and sequence = $3 and answer is not null
@@ -234,8 +226,13 @@ async def _receipt(connection: Connection, ring: KeyRing, name: Name) -> str:
            select page, answer from pages where module = $1 and date = $2 and sequence = $3 order by page""",
         *name,
     )
-    pages = [Response.decode(ring.open(name, row["page"], row["answer"])) for row in rows]
-    return "".join(page.text.decode(codec(page.code_page)) for page in pages)
+    return tuple(ring.open(name, row["page"], row["answer"]) for row in rows)
+
+
+def printed(pages: Sequence[bytes]) -> str:
+    """What a module printed of these pages, as text."""
+    answers = [Response.decode(page) for page in pages]
+    return b"".join([answer.text for answer in answers]).decode(codec(answers[0].code_page)) if answers else ""
 
 
 # Cards
@@ -249,14 +246,12 @@ async def find_cards(settings: Settings, wanted: dict[str, Any], most: int) -> R
     if number is not None and read is None:
         raise EnrolmentError("this is no authorization number: twelve digits, the last of which checks the others")
 
-    async def work(connection: Connection) -> tuple[list[asyncpg.Record], asyncpg.Record]:
-        issuer = await connection.fetchrow("select code, exponent from issuer")
-        if issuer is None:
-            raise EnrolmentError("there is no issuer yet")
+    async def work(connection: Connection) -> tuple[list[asyncpg.Record], Units]:
+        units = await _units(connection)
         values = (wanted.get("programme"), wanted.get("status"), wanted.get("blocked"), wanted.get("owing"), read)
-        return await connection.fetch(_FIND_CARDS, *values, most), issuer
+        return await connection.fetch(_FIND_CARDS, *values, most), units
 
-    rows, issuer = await as_owner(settings, work)
+    rows, units = await as_owner(settings, work)
     cards = [
         {
             "id": row["id"],
@@ -276,8 +271,8 @@ async def find_cards(settings: Settings, wanted: dict[str, Any], most: int) -> R
         tuple(
             f"card {each['id']:>10}  {each['programme']:<12}  {each['status']:<8}"
             f"{'' if each['blocked'] is None else '  blocked: ' + each['blocked']}"
-            f"  {_shown(each['value'], each['unit'], issuer)}"
-            f"{'' if not each['owed'] else ', owes ' + _shown(each['owed'], each['unit'], issuer)}"
+            f"  {units.written(each['value'], each['unit'])}"
+            f"{'' if not each['owed'] else ', owes ' + units.written(each['owed'], each['unit'])}"
             for each in cards
         )
         or ("nothing matches",),

@@ -10,7 +10,8 @@ OWNER_ONLY: Final = 0o600
 def write_durably(path: Path, data: bytes) -> None:
     """Let a file, 0600, hold these bytes; they are on the disk when this returns. Raises OSError."""
     beside = path.with_name(path.name + ".new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWNER_ONLY)
+    beside.unlink(missing_ok=True)  # of one that was cut off; whoever may read it may not read this
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()

@@ -10,7 +10,6 @@ generation, given out after it, takes the file's.
 """
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -18,8 +17,8 @@ from typing import Final
 import trio
 
 from protocol.signon import ModuleIdentity
+from terminal.shell.durable import write_durably
 
-MODE: Final = 0o600
 NEXT_S: Final = 5.0  # between taking a key and signing on by it: every process of the switch knows it by then
 NEXT_MAX_S: Final = 3600.0
 
@@ -94,15 +93,4 @@ def _read(path: Path, kit: ModuleIdentity) -> list[ModuleIdentity]:
 
 
 def _write(path: Path, known: list[ModuleIdentity]) -> None:
-    beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE), "w", encoding="ascii") as file:
-        json.dump({"modules": [identity.to_json() for identity in known]}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_durably(path, json.dumps({"modules": [identity.to_json() for identity in known]}).encode("ascii"))

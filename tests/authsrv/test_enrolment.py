@@ -131,6 +131,9 @@ async def test_a_branch_number_is_given_once(enrolled: Door) -> None:
         await enrolled.run(lambda connection: add_branch(connection, 1, "Harbour"))
     with pytest.raises(EnrolmentError, match="2147483648"):
         await enrolled.run(lambda connection: add_branch(connection, 2**31, "Harbour"))
+    for name in ("", "x" * 65):
+        with pytest.raises(EnrolmentError, match="1 to 64 letters"):
+            await enrolled.run(lambda connection, name=name: add_branch(connection, 2, name))
 
 
 async def test_a_programme_is_stored_as_it_was_loaded(enrolled: Door) -> None:

@@ -254,7 +254,14 @@ def test_nothing_that_is_left_tells_of_a_card(run: Run) -> None:
 
     def play(database: Any) -> None:
         run.furnish(database)
-        process = run.serve()
+        with run.serve() as process:
+            try:
+                look(process)
+            finally:
+                process.kill()
+        run.front.books.close()
+
+    def look(process: subprocess.Popen[bytes]) -> None:
         came = run.ask(REQUESTS)
         assert {0, 10, 14, 51, 55, 75, 91} <= came, "not everything happened that should leave no trace"
         assert "did not settle" in (run.left / "serve.log").read_text()
@@ -264,7 +271,6 @@ def test_nothing_that_is_left_tells_of_a_card(run: Run) -> None:
         assert [line.split()[-3:-1] for line in limits.splitlines() if line.startswith("Max core")] == [["0", "0"]]
         process.send_signal(signal.SIGABRT)
         assert process.wait(PATIENCE_S) == -signal.SIGABRT
-        run.front.books.close()
 
     trio.run(whole)
     (run.left / "postgres.log").write_bytes((run.folder / "postgres.log").read_bytes())
