@@ -239,7 +239,8 @@ def _takable(request: Request, facts: Facts, card: Card, programme: Programme) -
         return _watched(programme, facts, card, request.amount), request.amount
     if available and Flag.PARTIAL in request.flags and programme.partial and facts.module.partial:
         return _watched(programme, facts, card, available), available
-    return Reason.HELD if request.amount <= available + balances.held else Reason.FUNDS, 0
+    without_holds = balances.value + balances.owed - balances.floor
+    return Reason.HELD if request.amount <= without_holds else Reason.FUNDS, 0
 
 
 def _watched(programme: Programme, facts: Facts, card: Card, amount: int) -> Reason | None:

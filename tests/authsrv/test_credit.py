@@ -84,6 +84,15 @@ class TestLimit:
         assert (paid.balance, paid.available, await shop.owed(card)) == (-9000, 1000, 0)
         await shop.check_books()
 
+    async def test_a_release_that_would_not_help_is_not_advised(self, shop: Shop) -> None:
+        """The limit was cut below the debt: with no hold there would be nothing either."""
+        till, card = shop.till(), await credit_card(shop)
+        await till.sale(card, 8000)
+        await till.ask(Command.HOLD, card=card, amount=3000)
+        await limit(shop, card, 8500)
+        assert (await till.sale(card, 500)).reason == Reason.HELD
+        assert (await till.sale(card, 501)).reason == Reason.FUNDS
+
     async def test_what_was_held_before_the_cut_is_confirmed(self, shop: Shop) -> None:
         """The goods were handed over against it; what is available does not fall by it."""
         till, card = shop.till(), await credit_card(shop)

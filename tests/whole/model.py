@@ -424,7 +424,8 @@ class Model:
         available = self.available(card)
         partial = slip.partial and card.kind is Kind.GIFT
         if slip.amount > available and not (partial and available):
-            return self._no(Reason.HELD if slip.amount <= available + self.held(card) else Reason.FUNDS)
+            without_holds = card.value + card.owed + card.limit
+            return self._no(Reason.HELD if slip.amount <= without_holds else Reason.FUNDS)
         taken = min(slip.amount, available)
         card.value -= taken if slip.command is Command.SALE else 0
         return self._yes(taken, Result.APPROVED if taken == slip.amount else Result.PARTLY)
