@@ -23,7 +23,8 @@ _NEW: Final = Pass()
 def load(request: Request, facts: Facts, card: Card, programme: Programme) -> Decision:
     """Sell a pass, or as many visits once more on a card that had one.
 
-    A pass that runs goes on for the days of another; one that has ended or is used up begins anew.
+    A pass that runs goes on for the days of another; one that has ended begins anew, and so does one that is used up
+    where days begin with a visit.
     """
     activation = request.command is Command.ACTIVATE
     if not activation and not programme.reloadable:
@@ -94,14 +95,18 @@ def visit(request: Request, facts: Facts, card: Card, programme: Programme) -> D
 
 
 def before_visit(card: Card, original: Original, today: dt.date) -> Card:
-    """The card without what a visit made of it besides its value: an entry, and the beginning of days not yet over."""
+    """The card without what a visit made of it besides its value: an entry, and the beginning of days not yet over.
+
+    Days begin anew only where it is sure that no visit stands: the last was undone too, and all of its day.
+    """
     if card.visits is None or not original.postings:
         return card
-    last = card.visits.entered_at == original.decided_at
-    visits = card.visits.not_entered(original.decided_at, original.booked_on, original.approved)
-    began = original.term_days is not None and card.valid_until == later(original.booked_on, original.term_days)
-    alone = last and not visits.entries(original.booked_on) and not expired(card.valid_until, today)
-    return card._replace(visits=visits, valid_until=None if began and alone else card.valid_until)
+    on = original.booked_on
+    visits = card.visits.not_entered(original.decided_at, on, original.approved)
+    began = original.term_days is not None and card.valid_until == later(on, original.term_days)
+    alone = visits.entered_at is None and visits.entries_on == on and not visits.entries_today
+    again = began and alone and not expired(card.valid_until, today)
+    return card._replace(visits=visits, valid_until=None if again else card.valid_until)
 
 
 def before_load(card: Card, original: Original, today: dt.date) -> Card:

@@ -44,8 +44,12 @@ class Pass(NamedTuple):
         )
 
     def not_entered(self, at: dt.datetime, on: dt.date, visits: int) -> "Pass":
-        """The pass as if the visits that were taken at that moment of that day had not been."""
-        entered = (None, 0) if self.entered_at == at else (self.entered_at, self.entered_by)
+        """The pass as if the visits that were taken at that moment of that day had not been.
+
+        Others of the same batch have the same moment: of those it is another number of persons that is still inside.
+        """
+        last = self.entered_at == at and self.entered_by == visits
+        entered = (None, 0) if last else (self.entered_at, self.entered_by)
         entries_today = max(0, self.entries_today - visits) if self.entries_on == on else self.entries_today
         return self._replace(entered_at=entered[0], entered_by=entered[1], entries_today=entries_today)
 

@@ -86,6 +86,14 @@ class TestVisits:
         reasons = [Response.decode(answer or b"").reason for answer in answers]
         assert (reasons, await shop.balance(card)) == ([Reason.NONE, Reason.SAME_VISIT], 9)
 
+    async def test_one_of_two_groups_at_one_moment_is_undone(self, shop: Shop) -> None:
+        """One and three entered in one batch, at the same time: without the one, the three are still on their visit."""
+        till, card = shop.till(), await new_pass(shop, visits_per_day=None)
+        requests = [await till.request(Command.VISIT, card=card, amount=persons) for persons in (1, 3)]
+        one, _ = [Response.decode(each or b"") for each in await at_once(shop, [till.opened(r) for r in requests])]
+        assert (await till.reverse(name_of(one), 1)).visits_left == 7
+        assert (await enter(shop, card, 3)).reason == Reason.SAME_VISIT
+
     async def test_so_many_a_day(self, shop: Shop) -> None:
         """The third visit of a day is refused with 65, and tomorrow it is not."""
         card = await new_pass(shop, same_visit_minutes=0, visits_per_day=2)
@@ -142,6 +150,37 @@ class TestDays:
         assert await last_day(shop, card) is None
         ends = await shop.today() + dt.timedelta(days=90)
         assert [(await enter(shop, card)).valid_until for _ in range(2)] == [ends, ends]
+
+    async def test_visits_that_are_all_undone_begin_nothing(self, shop: Shop) -> None:
+        """The last first, as a clerk goes back: none stands, so that no day of the pass is over."""
+        till, card = shop.till(), await new_pass(shop, **EACH_COUNTS)
+        first, second = await enter(shop, card), await enter(shop, card)
+        await till.reverse(name_of(second), 0)
+        assert await last_day(shop, card) is not None
+        await till.reverse(name_of(first), 0)
+        assert await last_day(shop, card) is None
+
+    async def test_a_visit_of_another_day_keeps_what_the_first_began(self, shop: Shop) -> None:
+        """The first was yesterday; with today's undone before it, it cannot be told whether others stand: they may."""
+        till, card = shop.till(), await new_pass(shop, **EACH_COUNTS)
+        first = await enter(shop, card)
+        await shop.query("alter table authorizations disable trigger append_only")
+        await shop.query(
+            """update authorizations set booked_on = booked_on - 1, decided_at = decided_at - interval '1 day'
+                where card = $1 and command = 26""",
+            shop.card_ids[card],
+        )
+        await shop.query("alter table authorizations enable trigger append_only")
+        ends = await last_day(shop, card)
+        assert ends is not None
+        await end(shop, card, ends - A_DAY)
+        await shop.query(
+            "update passes set entries_on = entries_on - 1, entered_at = entered_at - interval '1 day' where card = $1",
+            shop.card_ids[card],
+        )
+        await enter(shop, card)
+        await till.reverse(name_of(first), 0)
+        assert await last_day(shop, card) == ends - A_DAY
 
     async def test_one_that_counts_from_its_sale(self, shop: Shop) -> None:
         """It has an end before anybody came."""
@@ -246,6 +285,16 @@ class TestReload:
         assert (undone.visits_left, undone.valid_until) == (20, today + 60 * A_DAY)
         undone = await till.reverse(name_of(second), 10)
         assert (undone.visits_left, undone.valid_until) == (10, today + 30 * A_DAY)
+
+    async def test_a_used_up_pass_whose_days_run(self, shop: Shop) -> None:
+        """From its sale on: another is added to it. From its first visit on: the days begin anew with the next one."""
+        till, today, rules = shop.till(), await shop.today(), {"valid_months": None, "valid_days": 30, **EACH_COUNTS}
+        ends = []
+        for begins in (Begins.PURCHASE, Begins.FIRST_USE):
+            card = await new_pass(shop, begins=begins, **rules)
+            await enter(shop, card, 10)
+            ends.append((await till.ask(Command.RELOAD, card=card, amount=10)).valid_until)
+        assert ends == [today + 60 * A_DAY, None]
 
     async def test_a_pass_that_has_ended_is_sold_anew(self, shop: Shop) -> None:
         """What was left has lapsed; the new pass begins with its first visit."""

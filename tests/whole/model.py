@@ -88,6 +88,7 @@ class Card:
     visits: int = 0  # today
     entered: Name | None = None  # the visit of which further entries still are
     entered_by: int = 0
+    last_stands: bool = False  # the last visit that was taken off is not undone
     frozen: bool = False
     end: int | None = None  # of a pass: days from today to its last
 
@@ -356,7 +357,7 @@ class Model:
         if card.loads >= PASSES_A_DAY:
             return self._no(Reason.LOADS_PER_DAY)
         if slip.command is Command.ACTIVATE:
-            card.visits, card.entered, card.frozen = 0, None, False
+            card.visits, card.entered, card.last_stands, card.frozen = 0, None, False, False
         if card.end is not None and card.value > -card.owed and not card.over:
             card.end, self.term = card.end + TERM, TERM
         else:
@@ -386,7 +387,7 @@ class Model:
             card.end = self.term = TERM
         card.value -= visits
         card.visits += visits
-        card.entered, card.entered_by = slip.name, visits
+        card.entered, card.entered_by, card.last_stands = slip.name, visits, True
         return self._yes(visits)
 
     def _freeze(self, slip: Slip, card: Card) -> Outcome:
@@ -578,9 +579,9 @@ class Model:
             return
         card.bring(approved)
         card.visits = max(0, card.visits - approved)
-        last = card.entered == entry.slip.name
-        card.entered = None if last else card.entered
-        if entry.term == card.end == TERM and last and not card.visits:
+        if card.entered == entry.slip.name:
+            card.entered, card.last_stands = None, False
+        if entry.term == card.end == TERM and not card.last_stands and not card.visits:
             card.end = None
 
     def _take_back(self, card: Card, amount: int) -> None:
