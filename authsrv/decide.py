@@ -165,7 +165,7 @@ def _code_needed(command: Command, facts: Facts) -> bool:
 
 
 def _admit(request: Request, facts: Facts) -> tuple[Reason, Card | None, Programme | None]:
-    """The card and programme that a command may go on with, or the reason why not."""
+    """The card and programme that a command may go on with, or the reason why not; a hold may end without rules."""
     card, programme = facts.card, facts.programme
     cell = (request.command, state_of(facts.number, card, facts.moment.today))
     refusal = TABLE[cell]
@@ -173,13 +173,14 @@ def _admit(request: Request, facts: Facts) -> tuple[Reason, Card | None, Program
         refusal = OF_A_PASS.get(cell, refusal)
     if refusal is _BLOCKED and card is not None and card.blocked is not None:
         refusal = HARD_BLOCKS.get(card.blocked, refusal)
-    if refusal is None and programme is None:
-        refusal = Reason.NOT_PROGRAMME  # no version of the card's programme is in force yet
+    ends_hold = request.command in _OF_A_HOLD
+    if refusal is None and programme is None and (not ends_hold or facts.kind is _CREDIT):
+        refusal = Reason.NOT_PROGRAMME  # no version of the card's programme is in force
     if refusal is None and programme and request.command not in OF_KIND[programme.kind]:
         refusal = Reason.NOT_PROGRAMME
     if refusal is None and request.programme not in (0, card.programme if card else 0):
         refusal = Reason.PROGRAMME_DIFFERS
-    if refusal is None and programme and not programme.serves(facts.module.branch):
+    if refusal is None and programme and not ends_hold and not programme.serves(facts.module.branch):
         refusal = Reason.BRANCH
     if refusal is None and request.unit not in (OWN, facts.unit):
         refusal = Reason.UNIT_DIFFERS
@@ -197,7 +198,7 @@ def _load(request: Request, facts: Facts, card: Card, programme: Programme) -> D
     activation = request.command is Command.ACTIVATE
     if not activation and not programme.reloadable:
         return decline(Reason.NOT_RELOADABLE)
-    if not request.amount and programme.load_minimum_minor:
+    if not request.amount and (programme.load_minimum_minor or not activation):  # a card may be sold empty
         return decline(Reason.AMOUNT_ZERO)
     loads_today = card.loads(moment.booked_on)
     limit = check_load(programme, request.amount, card.balances.value + card.balances.owed, loads_today)
@@ -285,12 +286,15 @@ def _hold(request: Request, facts: Facts, card: Card, programme: Programme) -> D
 
 
 def _end_hold(request: Request, facts: Facts) -> Decision:
-    """Take an open hold up to its amount, or give it up; what is not taken is free again."""
+    """Take an open hold up to its amount, or give it up; what is not taken is free again.
+
+    The rules were asked when it was opened: only when a purchase on credit is to be paid, those in force have to say.
+    """
     original = facts.original
     if original is not None and not _own(facts, original):
         return decline(Reason.FOREIGN_ORIGINAL)
     refusal, card, programme = _follow(request, facts, _HOLDS, Reason.NOT_A_HOLD)
-    if original is None or card is None or programme is None:
+    if original is None or card is None:
         return decline(refusal)
     if original.ended is not None:
         return decline(ENDED[original.ended])
@@ -302,7 +306,7 @@ def _end_hold(request: Request, facts: Facts) -> Decision:
     if request.amount > original.approved:
         return decline(Reason.ABOVE_HOLD)
     charge = None
-    if programme.kind is _CREDIT:
+    if programme is not None and programme.kind is _CREDIT:
         free, charge = decide_credit.charge(free, _name(request), facts, programme, request.amount)
     return moved(free, spend(request.amount), request.amount, ended=(original.name, HoldEnd.CONFIRMED), charge=charge)
 

@@ -8,12 +8,16 @@ Choices that a clerk asks about:
     plastic, and a new number can be given.
   * A balance is told for an expired card, so that the clerk can say what was lost, and not for a blocked one, since
     whoever shows it may not be the holder.
-  * A hold is confirmed or released whatever has become of its card: the goods were handed over against it.
+  * A hold is confirmed or released whatever has become of its card, unless the card is closed: the goods were handed
+    over against it. It is so too where the programme has left the branch since, or has ended; but on credit, rules in
+    force have to say when it is to be paid.
   * What a holder owes can be paid on a blocked or expired card, and a desk can set the limit of one. On a closed card
     too, if it owes: a payment may have been undone after it was closed.
   * A credit card is paused, or suspended, by a block: at the holder's wish, or on suspicion. What it owes can be paid.
-  * Handing out a credit card moves nothing, and undoing that is refused once something was bought or paid on it.
+  * Handing out a credit card moves nothing, and undoing that is refused while the card owes, holds or has something.
   * A pass that has ended can be loaded again: its visits have lapsed, and what is sold is a new pass on the old card.
+  * Who comes back within the minutes of a visit is on the same visit, over midnight too, but not when the last day of
+    the pass ends at that midnight or a freeze begins: then the door stays shut for everybody.
   * A pass can be frozen while it is blocked, since who is ill or has lost the card may ask for it.
   * A card that was never sold can be blocked, so that a stolen box of cards is worth nothing.
   * A blocked card can be blocked for another reason, since what was mislaid may turn out to be stolen; one that is lost

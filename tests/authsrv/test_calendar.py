@@ -114,6 +114,17 @@ def test_minutes_are_those_that_passed(first: dt.datetime, second: dt.datetime, 
     assert (decision.reason is Reason.SAME_VISIT) == same
 
 
+def test_the_same_visit_ends_with_the_pass_and_with_a_freeze() -> None:
+    """Entered ten minutes before midnight, and back five minutes behind it: not on a pass that is over, or frozen."""
+    card = visited(at(dt.datetime(2026, 12, 31, 23, 50)), sold(at(dt.datetime(2026, 12, 1, 12))))
+    back, next_day = at(dt.datetime(2027, 1, 1, 0, 1)), dt.date(2027, 1, 1)
+    assert card.visits is not None
+    frozen = card._replace(visits=card.visits._replace(frozen_from=next_day, frozen_until=next_day))
+    over = card._replace(valid_until=dt.date(2026, 12, 31))
+    reasons = [decided(back, each, Command.VISIT).reason for each in (card, frozen, over)]
+    assert reasons == [Reason.SAME_VISIT, Reason.FROZEN, Reason.EXPIRED]
+
+
 def test_a_day_of_25_hours_is_one_day() -> None:
     """Three visits on the day that clocks are put back; the fourth is of the next day only after midnight."""
     programme = replace(PASS, same_visit_minutes=0)

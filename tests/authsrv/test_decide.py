@@ -180,6 +180,12 @@ async def a_reload_of_nothing(shop: Shop) -> bytes:
 
 
 @gives(Reason.AMOUNT_ZERO)
+async def a_reload_of_nothing_where_a_card_may_be_sold_empty(shop: Shop) -> bytes:
+    card = await active_card(shop, 0, load_minimum_minor=0)
+    return await plain(shop.till(), Command.RELOAD, card=card, amount=0)
+
+
+@gives(Reason.AMOUNT_ZERO)
 async def a_refund_of_nothing(shop: Shop) -> bytes:
     sold = await shop.till().sale(await active_card(shop), 100)
     return await plain(shop.till(), Command.REFUND, original=name_of(sold), amount=0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
-from back_office import active_card, expire_holds
+import pytest
+from back_office import active_card, credit_card, expire_holds
 from faulty_door import at_once
 from shop import DESK, name_of
 
@@ -142,6 +144,38 @@ async def test_the_sweep_ends_what_nobody_asks_for(shop: Shop) -> None:
         2000,
     ]
     assert (await shop.till().ask(Command.RELEASE, original=open_hold)).result == Result.APPROVED
+
+
+@pytest.mark.parametrize("rules", [{"branches": [2]}, {"effective_until": "2025-12-31"}])
+async def test_rules_that_change_between_hold_and_confirmation(shop: Shop, rules: dict[str, Any]) -> None:
+    """The branch is served no more, or no rules are in force: nothing is held, what was held is taken or given up."""
+    till, card = shop.till(), await active_card(shop, 5000, title="Gift card that changes its rules")
+    taken, given_up = [await till.ask(Command.HOLD, card=card, amount=1000) for _ in range(2)]
+    await shop.query(
+        """update programme_versions set document = document || $2::text::jsonb
+            where programme = (select programme from cards where id = $1)""",
+        shop.card_ids[card],
+        json.dumps(rules),
+    )
+    assert (await till.ask(Command.HOLD, card=card, amount=1000)).reason in (Reason.BRANCH, Reason.NOT_PROGRAMME)
+    confirmed = await till.ask(Command.CONFIRM, original=name_of(taken), amount=900)
+    assert (confirmed.result, confirmed.approved, confirmed.balance) == (Result.APPROVED, 900, 4100)
+    released = await till.ask(Command.RELEASE, original=name_of(given_up))
+    assert (released.result, released.available) == (Result.APPROVED, 4100)
+    await shop.check_books()
+
+
+async def test_what_is_held_on_credit_needs_a_day_to_be_paid_by(shop: Shop) -> None:
+    """No rules are in force that would say it: the confirmation is refused, and time gives the amount up."""
+    till, card = shop.till(), await credit_card(shop, title="Account that ends")
+    hold = await till.ask(Command.HOLD, card=card, amount=1000)
+    await shop.query(
+        """update programme_versions set document = document || '{"effective_until": "2025-12-31"}'
+            where programme = (select programme from cards where id = $1)""",
+        shop.card_ids[card],
+    )
+    assert (await till.ask(Command.CONFIRM, original=name_of(hold), amount=900)).reason == Reason.NOT_PROGRAMME
+    await shop.check_books()
 
 
 async def test_a_whole_life_in_one_batch(shop: Shop) -> None:
