@@ -416,7 +416,7 @@ def _before(card: Card, original: Original, facts: Facts) -> Card:
     if original.command in LOADS:
         return _before_load(card, original, facts)
     if original.command == Command.VISIT:
-        return decide_visits.before_visit(card, original, facts.moment.today)
+        return decide_visits.before_visit(card, original, facts.issuer.day_of(original.decided_at), facts.moment.today)
     if not card.charges:
         return card
     if original.command == Command.REFUND and original.original is not None:
@@ -430,7 +430,9 @@ def _before_load(card: Card, original: Original, facts: Facts) -> Card:
         card = card._replace(loads_today=max(0, card.loads_today - 1))
     if original.command == Command.ACTIVATE and card.status is CardStatus.ACTIVE:
         return card._replace(status=CardStatus.ISSUED, valid_until=None)
-    return decide_visits.before_load(card, original, facts.moment.today) if facts.kind is _VISITS else card
+    if facts.kind is not _VISITS:
+        return card
+    return decide_visits.before_load(card, original, facts.issuer.day_of(original.decided_at), facts.moment.today)
 
 
 def _reverse_unknown(request: Request, facts: Facts) -> Decision:

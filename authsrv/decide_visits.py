@@ -94,14 +94,13 @@ def visit(request: Request, facts: Facts, card: Card, programme: Programme) -> D
     return moved(after, spend(wanted), wanted, term_days=days)
 
 
-def before_visit(card: Card, original: Original, today: dt.date) -> Card:
-    """The card without what a visit made of it besides its value: an entry, and the beginning of days not yet over.
+def before_visit(card: Card, original: Original, on: dt.date, today: dt.date) -> Card:
+    """The card without what a visit `on` a day made of it besides its value: an entry, and days not yet over.
 
     Days begin anew only where it is sure that no visit stands: the last was undone too, and all of its day.
     """
     if card.visits is None or not original.postings:
         return card
-    on = original.booked_on
     visits = card.visits.not_entered(original.decided_at, on, original.approved)
     began = original.term_days is not None and card.valid_until == later(on, original.term_days)
     alone = visits.entered_at is None and visits.entries_on == on and not visits.entries_today
@@ -109,10 +108,10 @@ def before_visit(card: Card, original: Original, today: dt.date) -> Card:
     return card._replace(visits=visits, valid_until=None if again else card.valid_until)
 
 
-def before_load(card: Card, original: Original, today: dt.date) -> Card:
-    """The card without the days that a load brought, unless they are over."""
+def before_load(card: Card, original: Original, on: dt.date, today: dt.date) -> Card:
+    """The card without the days that a load `on` a day brought, unless they are over."""
     days = original.term_days
-    if days is None or original.booked_on + dt.timedelta(days=days) < today:
+    if days is None or on + dt.timedelta(days=days) < today:
         return card
     return card._replace(valid_until=later(card.valid_until, -days))
 

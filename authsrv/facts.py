@@ -62,6 +62,10 @@ class Issuer:
     group: int
     zone: dt.tzinfo
 
+    def day_of(self, moment: dt.datetime) -> dt.date:
+        """The calendar day of a decision; what was decided just before midnight may be booked on the next."""
+        return moment.astimezone(self.zone).date()
+
 
 @dataclass(frozen=True, slots=True)
 class Module:

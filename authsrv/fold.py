@@ -283,7 +283,7 @@ class Fold:
             and decision.undos
             and original is not None
             and original.command in REFUNDABLE
-            and original.booked_on == self._moment.today
+            and facts.issuer.day_of(original.decided_at) == self._moment.today
         ):
             self._spent[card] = (sales - 1, spent - original.approved)
 

@@ -23,8 +23,8 @@ from ledger.names import Name
 from ledger.passes import Pass
 from loyalty.programme import Begins, DueFrom
 from loyalty.source import parse_programme
-from protocol.messages import Freeze, Request
-from protocol.numbers import CodePage, Command, Reason
+from protocol.messages import Freeze, OriginalName, Request
+from protocol.numbers import VISIT, CodePage, Command, Reason
 
 if TYPE_CHECKING:
     from loyalty.programme import Programme
@@ -35,6 +35,7 @@ DESK = Module(9001, 1, "Brivibas 1", 2, True, True, 42, CodePage.ASCII, "en", 15
 PASS = replace(parse_programme(VISITS.read_text(), "visits.toml"), begins=Begins.PURCHASE)
 NEW = Card(7, 1, CardStatus.ISSUED, None, None, None, None, 0, None, (), None, (), Balances())
 NAME = Name(9001, dt.date(2026, 1, 1), 1)
+NAMED = OriginalName(NAME.date, NAME.sequence)
 
 
 def at(local: dt.datetime, *, fold: int = 0) -> Moment:
@@ -43,7 +44,9 @@ def at(local: dt.datetime, *, fold: int = 0) -> Moment:
     return Moment(moment, local, local.date())
 
 
-def decided(moment: Moment, card: Card, command: Command, programme: Programme = PASS, **fields: Any) -> Decision:
+def decided(
+    moment: Moment, card: Card | None, command: Command, programme: Programme = PASS, **fields: Any
+) -> Decision:
     original: Original | None = fields.pop("known", None)
     request = Request(command=command, module=9001, date=moment.today, sequence=1, card="6371120000000000017", **fields)
     facts = Facts(moment, ISSUER, DESK, Number(7, True, 0), card, programme, original, Code.ABSENT, 0)
@@ -137,6 +140,22 @@ def test_a_day_of_25_hours_is_one_day() -> None:
     late, morning = dt.datetime(2026, 10, 25, 23, 59, 59), dt.datetime(2026, 10, 26)
     assert decided(at(late), card, Command.VISIT, programme).reason == Reason.VISITS_PER_DAY
     assert decided(at(morning), card, Command.VISIT, programme).reason == Reason.NONE
+
+
+def test_a_visit_that_is_booked_on_the_next_day() -> None:
+    """Decided a moment before midnight, when the day was closed already: its days and entries are still that day's."""
+    moment = replace(at(dt.datetime(2026, 6, 30, 23, 59, 59)), booked_on=dt.date(2026, 7, 1))
+    programme = replace(PASS, begins=Begins.FIRST_USE)
+    entered = decided(moment, sold(moment, programme), Command.VISIT, programme)
+    known = Original(
+        NAME, False, 1, Command.VISIT, 0, VISIT, 7, 0, 1, moment.booked_on, None, False, 0, entered.postings, (),
+        moment.at, term_days=entered.term_days,
+    )  # fmt: skip
+    undone = decided(moment, entered.card, Command.REVERSE, programme, known=known, amount=0, original=NAMED)
+    assert (undone.reason, undone.card is not None) == (Reason.NONE, True)
+    assert undone.card is not None
+    assert undone.card.visits is not None
+    assert (undone.card.valid_until, undone.card.visits.entries(moment.today)) == (None, 0)
 
 
 @pytest.mark.parametrize(

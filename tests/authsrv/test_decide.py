@@ -1439,6 +1439,22 @@ class TestSpending:
         answers = await at_once(shop, [till.opened(request) for request in requests])
         assert [Response.decode(answer or b"").reason for answer in answers] == [0, Reason.SALES_PER_DAY, 0, 0]
 
+    async def test_what_was_decided_before_midnight_and_booked_behind_it(self, shop: Shop) -> None:
+        """Its day is that of the decision, so that undoing it today gives nothing back of today."""
+        till, card = shop.till(), await active_card(shop, 5000, sales_per_day=1)
+        sold = await till.sale(card, 100)
+        await shop.query("alter table authorizations disable trigger append_only")
+        await shop.query(
+            "update authorizations set decided_at = decided_at - interval '1 day' where card = $1", shop.card_ids[card]
+        )
+        await shop.query("alter table authorizations enable trigger append_only")
+        requests = [
+            await till.request(Command.REVERSE, original=name_of(sold), amount=100),
+            *[await till.request(Command.SALE, card=card, amount=100) for _ in range(2)],
+        ]
+        answers = await at_once(shop, [till.opened(request) for request in requests])
+        assert [Response.decode(answer or b"").reason for answer in answers] == [0, 0, Reason.SALES_PER_DAY]
+
     async def test_a_limit_that_comes_into_force_meanwhile(self, shop: Shop) -> None:
         """Rules renewed between taking a batch and deciding it: nothing is decided by them on what was read before."""
         till, card = shop.till(), await active_card(shop, 5000, sales_per_day=9)
