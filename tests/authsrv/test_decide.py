@@ -1122,6 +1122,15 @@ class TestLoad:
             assert (await till.ask(command, card=card, amount=amount)).result == Result.APPROVED
         assert await shop.balance(card) == 100_000
 
+    async def test_what_is_owed_leaves_room(self, shop: Shop) -> None:
+        """A card may hold 50.00 and owes 20.00: 70.00 can be loaded, of which it holds 50.00, and no cent more."""
+        till, card = shop.till(), await active_card(shop, 2000, balance_maximum_minor=5000)
+        reload = await till.ask(Command.RELOAD, card=card, amount=2000)
+        await till.sale(card, 4000)
+        await till.reverse(name_of(reload), 2000)
+        assert (await till.ask(Command.RELOAD, card=card, amount=7001)).reason == Reason.BALANCE_LIMIT
+        assert (await till.ask(Command.RELOAD, card=card, amount=7000)).balance == 5000
+
     async def test_a_reversed_load_gives_its_place_back(self, shop: Shop) -> None:
         """Five loads a day, of which one is reversed: there is room for one more, and only one."""
         till, card = shop.till(), await active_card(shop, 500)
@@ -1425,6 +1434,15 @@ class TestSpending:
         )
         await shop.query("alter table authorizations enable trigger append_only")
         assert (await till.sale(card, 1000)).result == Result.APPROVED
+
+    async def test_an_open_hold_is_one_of_the_day(self, shop: Shop) -> None:
+        """Two a day, one of them held; given up, its place is free again."""
+        till, card = shop.till(), await active_card(shop, 5000, sales_per_day=2)
+        held = await till.ask(Command.HOLD, card=card, amount=100)
+        assert (await till.sale(card, 100)).result == Result.APPROVED
+        assert (await till.sale(card, 100)).reason == Reason.SALES_PER_DAY
+        await till.ask(Command.RELEASE, original=name_of(held))
+        assert (await till.sale(card, 100)).result == Result.APPROVED
 
     async def test_in_one_batch(self, shop: Shop) -> None:
         """Sale, sale that is one too many, reversal of the first, sale: as one by one."""
