@@ -15,12 +15,13 @@ from shop import CREDIT, VISITS
 
 from authsrv.decide import decide
 from authsrv.facts import Code, Decision, Facts, Issuer, Module, Moment
-from ledger.accounts import Balances
+from ledger.accounts import Account, Balances
 from ledger.authorizations import Original
 from ledger.cards import Card, CardStatus, Number
 from ledger.charges import Charge, due_on, given_back, open_charges
 from ledger.names import Name
 from ledger.passes import Pass
+from ledger.postings import Posting
 from loyalty.programme import Begins, DueFrom
 from loyalty.source import parse_programme
 from protocol.messages import Freeze, OriginalName, Request
@@ -156,6 +157,29 @@ def test_a_visit_that_is_booked_on_the_next_day() -> None:
     assert undone.card is not None
     assert undone.card.visits is not None
     assert (undone.card.valid_until, undone.card.visits.entries(moment.today)) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("loaded", "loads_today", "ends"),
+    [
+        (dt.date(2026, 3, 1), 0, dt.date(2026, 3, 1)),
+        (dt.date(2026, 2, 28), 1, dt.date(2026, 3, 1)),
+        (dt.date(2026, 1, 30), 1, dt.date(2026, 3, 1)),
+        (dt.date(2026, 1, 29), 1, dt.date(2026, 3, 31)),
+    ],
+)
+def test_a_load_of_another_day_is_undone(loaded: dt.date, loads_today: int, ends: dt.date) -> None:
+    """It gives a place back on its own day alone; and no days where its 30 were over before today, on March 1."""
+    moment = at(dt.datetime(2026, 3, 1, 12))
+    card = sold(moment)._replace(valid_until=dt.date(2026, 3, 31), balances=Balances(value=20))
+    brought = (Posting(Account.TENDER, Account.VALUE, 10),)
+    at_noon = at(dt.datetime.combine(loaded, dt.time(12))).at
+    known = Original(
+        NAME, False, 1, Command.RELOAD, 0, VISIT, 7, 10, 10, loaded, None, False, 0, brought, (), at_noon, term_days=30
+    )
+    undone = decided(moment, card, Command.REVERSE, known=known, amount=10, original=NAMED).card
+    assert undone is not None
+    assert (undone.loads(moment.booked_on), undone.valid_until) == (loads_today, ends)
 
 
 @pytest.mark.parametrize(
