@@ -100,6 +100,16 @@ def test_a_year_from_february_29_frozen_over_the_next() -> None:
     assert decided(at(dt.datetime(2028, 3, 1)), frozen, Command.VISIT).reason == Reason.NONE
 
 
+def test_a_freeze_of_all_the_days_there_are() -> None:
+    """Thirty days may be frozen, the first and the last of them too, and not one more."""
+    moment = at(dt.datetime(2026, 6, 1, 12))
+    card, first = sold(moment), dt.date(2026, 6, 2)
+    last = first + dt.timedelta(days=29)
+    assert decided(moment, card, Command.FREEZE, freeze=Freeze(first, last)).reason == Reason.NONE
+    longer = Freeze(first, last + dt.timedelta(days=1))
+    assert decided(moment, card, Command.FREEZE, freeze=longer).reason == Reason.FREEZE_LIMIT
+
+
 @pytest.mark.parametrize(
     ("first", "second", "fold", "same"),
     [
