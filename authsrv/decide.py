@@ -2,9 +2,11 @@
 
 Everything was read before; here everything is checked in one ranked order, and after the last check nothing can refuse:
 
-    form, date, command     what the request says of itself                    30, 13, 12
-    module                  revoked, its budget of bad cards                   58
-    access code             locked, wrong, missing; an unknown card alike      75, 55, 14
+    form                    what the request says of itself                    30, 13, 12
+    module                  revoked                                            58
+    date, command           in the window, served, not a desk's alone          30, 12, 58
+    access code             the module's budget of bad cards, then locked,
+                            wrong, missing; an unknown card alike              58, 75, 55, 14
     card                    the table command x state, programme, branch, unit 14, 54, 57, 58, 62, 12
     original                found, whose, its card, what was undone of it      25, 58, 12
     amount                  zero, limits                                       13, 61, 65
@@ -174,7 +176,8 @@ def _admit(request: Request, facts: Facts) -> tuple[Reason, Card | None, Program
     if refusal is _BLOCKED and card is not None and card.blocked is not None:
         refusal = HARD_BLOCKS.get(card.blocked, refusal)
     ends_hold = request.command in _OF_A_HOLD
-    if refusal is None and programme is None and (not ends_hold or facts.kind is _CREDIT):
+    needs_rules = not ends_hold or (facts.kind is _CREDIT and request.command is not Command.RELEASE)
+    if refusal is None and programme is None and needs_rules:
         refusal = Reason.NOT_PROGRAMME  # no version of the card's programme is in force
     if refusal is None and programme and request.command not in OF_KIND[programme.kind]:
         refusal = Reason.NOT_PROGRAMME

@@ -166,7 +166,7 @@ async def test_rules_that_change_between_hold_and_confirmation(shop: Shop, rules
 
 
 async def test_what_is_held_on_credit_needs_a_day_to_be_paid_by(shop: Shop) -> None:
-    """No rules are in force that would say it: the confirmation is refused, and time gives the amount up."""
+    """No rules are in force that would say it: the confirmation is refused, and the amount can be given up."""
     till, card = shop.till(), await credit_card(shop, title="Account that ends")
     hold = await till.ask(Command.HOLD, card=card, amount=1000)
     await shop.query(
@@ -175,6 +175,7 @@ async def test_what_is_held_on_credit_needs_a_day_to_be_paid_by(shop: Shop) -> N
         shop.card_ids[card],
     )
     assert (await till.ask(Command.CONFIRM, original=name_of(hold), amount=900)).reason == Reason.NOT_PROGRAMME
+    assert (await till.ask(Command.RELEASE, original=name_of(hold))).result == Result.APPROVED
     await shop.check_books()
 
 
