@@ -108,6 +108,7 @@ def compose(
             frozen.frozen_from if frozen is not None else None,
             frozen.frozen_until if frozen is not None else None,
             -card.balances.floor if card is not None and facts.kind is _CREDIT and card.status is not _CLOSED else None,
+            (decision.totals.interval.first, decision.totals.interval.last) if decision.totals is not None else None,
         )
         text = printed(receipt, module.language, columns, code_page)
     most = PAGE_BYTES_MAX if decision.totals is None else TOTALS_TEXT_BYTES

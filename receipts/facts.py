@@ -64,6 +64,7 @@ class ReceiptFacts:
         frozen_from: dt.date | None = None,
         frozen_until: dt.date | None = None,
         limit: int | None = None,
+        interval: tuple[int, int] | None = None,
     ):
         self.merchant: Final = merchant
         self.branch: Final = branch
@@ -97,6 +98,7 @@ class ReceiptFacts:
         self.frozen_from: Final = frozen_from  # a pass stands still from this day
         self.frozen_until: Final = frozen_until  # to the end of this one
         self.limit: Final = limit  # up to which a card may owe
+        self.interval: Final = interval  # the first and the last sequence that totals are of
 
     def __repr__(self) -> str:
         return f"<ReceiptFacts {self.command} of {self.module}: {self.result:02}/{self.reason}>"

@@ -39,7 +39,7 @@ SHARED: Final[Mapping[str, int]] = {
 WRITTEN: Final = (
     "cashier", "till_receipt", "card", "keyed", "requested", "approved", "still_due", "authorization", "original",
     "balance", "available", "owed", "visits_left", "due_on", "held_until", "new_card",
-    "frozen_from", "frozen_until", "limit",
+    "frozen_from", "frozen_until", "limit", "interval",
 )  # fmt: skip
 """Values that are written for each receipt, in the order of `Wording.written`."""
 
@@ -149,6 +149,7 @@ class Wording:
             self._date(facts.frozen_from) if facts.frozen_from is not None else "",
             self._date(facts.frozen_until) if facts.frozen_until is not None else "",
             money.written(facts.limit),
+            "{}-{}".format(*facts.interval) if facts.interval is not None else "",
         ]
 
     def totals(self, facts: ReceiptFacts) -> Iterator[tuple[str, str, str]]:

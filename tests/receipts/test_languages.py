@@ -90,6 +90,7 @@ EVERYDAY = ReceiptFacts(
     till_receipt="A-0017-2025",
     visits_left=100,
     limit=20_000,
+    interval=(1_017, 1_138),
     frozen_from=dt.date(2026, 11, 30),
     frozen_until=dt.date(2026, 12, 31),
     due_on=dt.date(2025, 12, 31),

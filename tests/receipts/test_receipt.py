@@ -94,6 +94,7 @@ def of_totals(**other: Any) -> ReceiptFacts:
         "balance": None,
         "available": None,
         "till_receipt": "",
+        "interval": (17, 138),
         "totals": (
             Counted("activate", 3, 15_000, 3, 15_000),
             Counted("sale", 118, 214_390, 118, 214_390),
@@ -403,6 +404,7 @@ RECEIPTS: dict[str, tuple[ReceiptFacts, int]] = {
             held_until=dt.datetime(2099, 12, 31, 23, 59, 59, tzinfo=dt.UTC),
             new_card="12345678901234560042",
             limit=2**63 - 1,
+            interval=(2**32 - 2, 2**32 - 1),
             frozen_from=dt.date(2099, 12, 30),
             frozen_until=dt.date(2099, 12, 31),
             totals=tuple(Counted(kind.name.lower(), 2**32 - 1, 2**63 - 1, 2**32 - 2, 2**63 - 2) for kind in TotalsKind),
