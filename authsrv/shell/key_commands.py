@@ -12,7 +12,7 @@ find that their key-encryption key opens them no more, and read where they found
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from authsrv.keys import ISSUER_PURPOSES, KEY_BYTES, NONCE_BYTES, Purpose, wrap
 from authsrv.shell import key_file, rotation
@@ -20,6 +20,7 @@ from authsrv.shell.enrolment import EnrolmentError, Random, group_key, issuer_ro
 from authsrv.shell.owner import Entry, as_owner, enter, owner_door, transaction
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings, SettingsError
+from authsrv.shell.zone import issuer_zone
 from ledger.shell.door import Connection
 from protocol.crypto import check_value
 from protocol.signon import GROUP_KEY_BYTES
@@ -39,8 +40,13 @@ then put it in the place of the old one and restart them once more"""
 async def show_keys(settings: Settings) -> Report:
     """All keys by purpose, owner and version, with their check values; never a key."""
     order = list(ROTATED)
-    rows = await as_owner(settings, lambda connection: connection.fetch(_SHOWN, order))
-    keys = [dict(row) | {"created_at": row["created_at"].isoformat(timespec="seconds")} for row in rows]
+
+    async def work(connection: Connection) -> list[dict[str, Any]]:
+        rows = await connection.fetch(_SHOWN, order)
+        zone = await issuer_zone(connection)
+        return [dict(row) | {"created_at": zone.told(row["created_at"])} for row in rows]
+
+    keys = await as_owner(settings, work)
     return Report(
         {"keys": keys},
         tuple(
