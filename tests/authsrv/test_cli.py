@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import os
 import re
 import shlex
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -124,7 +127,10 @@ def test_the_first_issuer_of_the_readme(
     monkeypatch.chdir(tmp_path)
     for words in between:
         desk.ask(*words)
-    assert as_admin(issuer, "select count(*) from issuer.cards") == 20
+    assert as_admin(issuer, "select count(*) from issuer.cards") == 30
+    for kind in ("gift", "visits", "credit"):
+        [held] = [each for each in between if each[:3] == ["card", "issue", kind]]
+        assert Kit.read(Path(held[held.index("--kit") + 1]).read_text()).cards
     assert (tmp_path / "data" / "till.json").exists()
 
 
@@ -380,6 +386,21 @@ def test_why_is_asked_for(opened: Desk) -> None:
     for why in ("of card 6371120000000000901", "63711200 0000 0000-901", "x" * 501):
         code, _, complaint = opened.run("card", "block", "6371120000000000901", "--why", why)
         assert (code, "901" in complaint) == (2, False)
+
+
+@pytest.mark.parametrize("form", ["xlsx", "pdf"])
+def test_a_terminal_gets_no_binary_file(opened: Desk, form: str) -> None:
+    """On a screen such a report is refused with what to do, and nothing is written; into a file or a pipe it goes."""
+    words = [sys.executable, "-m", "authsrv", "report", "sales", "--format", form, *opened.place]
+    screen, there = os.openpty()
+    with os.fdopen(screen, "rb", buffering=0) as shown:
+        done = subprocess.run(words, stdin=there, stdout=there, stderr=subprocess.PIPE, check=False)
+        os.set_blocking(screen, False)
+        assert shown.read() is None
+        os.close(there)
+    assert (done.returncode, b"--output FILE" in done.stderr) == (2, True), done.stderr
+    piped = subprocess.run(words, capture_output=True, check=True).stdout
+    assert piped.startswith({"xlsx": b"PK", "pdf": b"%PDF"}[form])
 
 
 def test_times_are_those_of_the_receipts(opened: Desk, issuer: Issuer, tmp_path: Path) -> None:
