@@ -130,9 +130,7 @@ class NoAnswerError(Exception):
     reached and would have no session of this module, for which the wire gives no reason.
     """
 
-    def __init__(
-        self, name: RequestName | None, *, sent: bool, reversal: Answer | None = None, refused: bool = False
-    ):
+    def __init__(self, name: RequestName | None, *, sent: bool, reversal: Answer | None = None, refused: bool = False):
         self.name = name
         self.refused = refused
         self.sent = sent

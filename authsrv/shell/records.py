@@ -315,27 +315,27 @@ async def show_trail(settings: Settings, *, since: dt.date | None, who: str | No
         return rows, await issuer_zone(connection) if rows else None
 
     rows, zone = await as_owner(settings, work)
-    entries = [] if zone is None else [
-        {
-            "id": row["id"],
-            "at": zone.told(row["at"]),
-            "who": row["who"],
-            "why": row["why"],
-            "act": row["act"],
-            "about": _ordered(json.loads(row["detail"])),
-            "authorization": None if row["number"] is None else f"{row['number']:012d}",
-            "result": row["result"],
-            "reason": row["reason"],
-        }
-        for row in rows
-    ]
+    entries = (
+        []
+        if zone is None
+        else [
+            {
+                "id": row["id"],
+                "at": zone.told(row["at"]),
+                "who": row["who"],
+                "why": row["why"],
+                "act": row["act"],
+                "about": _ordered(json.loads(row["detail"])),
+                "authorization": None if row["number"] is None else f"{row['number']:012d}",
+                "result": row["result"],
+                "reason": row["reason"],
+            }
+            for row in rows
+        ]
+    )
     return Report(
         {"entries": entries},
-        tuple(
-            _entry_line(each)
-            for each in entries
-        )
-        or ("nothing was entered",),
+        tuple(_entry_line(each) for each in entries) or ("nothing was entered",),
     )
 
 
@@ -358,6 +358,7 @@ def _outcome(entry: dict[str, Any]) -> str:
 _TRAIL: Final = """
     select t.id, t.at, t.who, t.why, t.act, t.detail, a.number, a.result, a.reason
       from audit_trail t left join authorizations a using (module, date, sequence)
-     where ($1::date is null or t.at >= $1::date::timestamp at time zone (select zone from issuer)) and ($2::text is null or t.who = $2)
+     where ($1::date is null or t.at >= $1::date::timestamp at time zone (select zone from issuer))
+       and ($2::text is null or t.who = $2)
      order by t.id desc limit $3
 """

@@ -3,8 +3,8 @@
 A copy is a data folder like the one that it was made from, with everything in it but the key-encryption key: whoever
 holds the copy alone can open nothing, and whoever lost the key cannot either. What must hold:
 
-  * A copy is whole before it has its name: it is made beside, checked against its manifest, and renamed. What a copy that
-    was killed has left beside is cleared away by the next one of that name.
+  * A copy is whole before it has its name: it is made beside, checked against its manifest, and renamed. What a copy
+    that was killed has left beside is cleared away by the next one of that name.
   * A copy holds all that was committed when it was begun, and what its log holds up to its end.
   * With an archive of the log a copy is brought to any later moment, the last one too. The archive never overwrites a
     file, and a file is in it whole or not at all.
@@ -43,7 +43,9 @@ UNFINISHED = ".unfinished-"
 def back_up(data_dir: Path, copy: Path) -> list[Path]:
     """Copy the database of `data_dir`, whose server runs, into the new data folder `copy`.
 
-    Returns the folders that were left by copies of this name that were broken off, and are cleared away. Raises `EmbeddedError` where there is something at `copy`, or the copy cannot be made or does not verify.
+    Returns the folders that were left by copies of this name that were broken off, and are cleared away.
+
+    Raises `EmbeddedError` where there is something at `copy`, or the copy cannot be made or does not verify.
     """
     source, target = Layout(data_dir.resolve()), Layout(copy.resolve())
     if target.root.exists():

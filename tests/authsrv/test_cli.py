@@ -427,7 +427,8 @@ def test_a_day_of_the_trail_is_the_issuers(opened: Desk, issuer: Issuer) -> None
     as_admin(issuer, "alter table issuer.audit_trail disable trigger user")
     as_admin(
         issuer, "insert into issuer.audit_trail (at, who, why, act, detail)"
-        " values ('2026-01-30T22:01:00Z', 'anna', '', 'after', '{}'), ('2026-01-30T21:59:00Z', 'anna', '', 'before', '{}')"
+        " values ('2026-01-30T22:01:00Z', 'anna', '', 'after', '{}'),"
+        " ('2026-01-30T21:59:00Z', 'anna', '', 'before', '{}')"
     )  # fmt: skip
     acts = [each["act"] for each in opened.ask("audit", "list", "--since", "2026-01-31", "--by", "anna")["entries"]]
     assert acts == ["after"]

@@ -129,7 +129,9 @@ async def test_two_rotations_at_once(shop: Shop, file: Path) -> None:
         for _ in range(2):
             nursery.start_soon(rotated)
     assert [text.split(";")[0] for text in refused] in ([], ["another command changes keys just now"])
-    [row] = await shop.query("select max(version) as version, bool_and(state = 'used') as used from keys where purpose = 'token'")
+    [row] = await shop.query(
+        "select max(version) as version, bool_and(state = 'used') as used from keys where purpose = 'token'"
+    )
     assert (row["version"], row["used"]) == (3 - len(refused), True)
 
 

@@ -272,7 +272,7 @@ class TestReload:
         assert await shop.balance(card) == 10
 
     async def test_an_amount_that_a_pass_has_not_is_told_in_the_unit_that_was_said(self, shop: Shop) -> None:
-        """A till program that says visits is told visits; where nobody said whether 50.00 or 5,000, neither is printed."""
+        """A till program that says visits is told visits; where nobody said whether 50.00 or 5,000, none is."""
         card = await new_card(shop, kind=Kind.VISITS)
         told = await shop.till().ask(Command.ACTIVATE, card=card, amount=99, unit=VISIT)
         untold = await shop.till().ask(Command.ACTIVATE, card=card, amount=5000)

@@ -234,7 +234,19 @@ def test_every_text_of_a_till_is_there_and_no_other():
     said = {*Ask, *Refusal, *(group for group, _ in OPERATIONS), *(unit.value for unit in Unit)}
     said |= {
         *("head", "there", "not there", "the last", "choose", "keys choose", "keys", "keys optional", "keys sure"),
-        *("keys last", "big", "final", "asking", "unsent", "refused", "not served", "undone", "unknown", "from before", "still open"),
+        *(
+            "keys last",
+            "big",
+            "final",
+            "asking",
+            "unsent",
+            "refused",
+            "not served",
+            "undone",
+            "unknown",
+            "from before",
+            "still open",
+        ),
         *("no printer", "no disk", "nothing counted", "not countable", "too busy", "end"),
     }
     assert named == said
