@@ -10,7 +10,7 @@ from typing import Final
 
 from authsrv.ask import Ask
 from authsrv.facts import Code, Decision, Facts, Issuer, Module, Moment
-from authsrv.table import APPROVALS
+from authsrv.table import APPROVALS, OF_MONEY
 from ledger.authorizations import Recorded
 from ledger.cards import Card, CardStatus
 from ledger.names import Name
@@ -30,6 +30,7 @@ _REPRINT: Final = Command.REPRINT
 _OF_ANYBODY: Final = frozenset((Command.BLOCK, Command.UNBLOCK))
 _NOTHING_MOVED: Final = Reason.NOTHING_MOVED
 _AGAIN: Final = Reason.AGAIN
+_AMOUNT_FIXED: Final = Reason.AMOUNT_FIXED
 _CLOSED: Final = CardStatus.CLOSED
 _CREDIT: Final = Kind.CREDIT
 _CODE_RIGHT: Final = Code.RIGHT
@@ -63,6 +64,7 @@ def compose(
             available, valid_until = value, None
     unit = facts.unit if decision.totals is None else decision.totals.interval.unit
     passes, frozen = unit == VISIT, None
+    in_visits = passes
     if card is None and not approval and decision.totals is None:
         unit = OWN
     if card is not None and card.visits is not None and card.visits.stands_still(moment.today):
@@ -75,6 +77,12 @@ def compose(
         text = copied(b"".join([original.text for original in originals]), module.language, columns, code_page)
     else:
         request = None if isinstance(ask.request, FormatError) else ask.request
+        requested = request.amount or None if request is not None else None
+        if passes and request is not None and not approval:
+            if request.command in OF_MONEY:  # refused, so that no other amount stands beside it
+                in_visits = False
+            elif decision.reason is _AMOUNT_FIXED and request.unit == OWN:  # visits or money: nobody can tell
+                requested = None
         receipt = ReceiptFacts(  # by place, here and below, as it is made for every request
             facts.issuer.name,
             module.branch_name,
@@ -84,12 +92,12 @@ def compose(
             _COMMAND_KEYS.get(envelope.command, "unknown"),
             decision.result,
             decision.reason,
-            "" if passes else facts.issuer.code,
-            0 if passes else facts.issuer.exponent,
+            "" if in_visits else facts.issuer.code,
+            0 if in_visits else facts.issuer.exponent,
             facts.programme.title if card is not None and facts.programme is not None else "",
             request.card if request is not None else "",
             request is not None and envelope.flags & _KEYED != 0,
-            request.amount or None if request is not None else None,
+            requested,
             decision.approved or None if approval and decision.reason is not _AGAIN else None,
             decision.still_due or None,
             None if passes else value,

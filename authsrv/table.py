@@ -115,6 +115,9 @@ OF_KIND: Final[dict[Kind, frozenset[Command]]] = {
 }
 """What can be asked of a card of each kind; all else is not the programme's."""
 
+OF_MONEY: Final = frozenset((*_OF_PURCHASES, Command.PAYMENT, Command.LIMIT))
+"""What names an amount of money, whatever card it is asked of; of a pass all else names visits."""
+
 SERVED: Final = frozenset((*_ROWS, Command.REVERSE, Command.REPRINT, Command.TOTALS))
 """What this switch decides; any other known command is declined as not built, and echo and page are not decided at
 all."""

@@ -126,15 +126,22 @@ class NoAnswerError(Exception):
 
     `name` is None, and nothing was sent, if the module could not even sign on. `sent` says whether a copy has left;
     where one has, the name is settled in the background. `reversal` is the recorded answer to the automatic reversal,
-    or None if that is not recorded yet or the request is not one to be reversed.
+    or None if that is not recorded yet or the request is not one to be reversed. `refused` says that the switch was
+    reached and would have no session of this module, for which the wire gives no reason.
     """
 
-    def __init__(self, name: RequestName | None, *, sent: bool, reversal: Answer | None = None):
+    def __init__(self, name: RequestName | None, *, sent: bool, reversal: Answer | None = None, refused: bool = False):
         self.name = name
+        self.refused = refused
         self.sent = sent
         self.reversal = reversal
         called = f"{name.module}/{name.date}/{name.sequence}" if name else "the request"
-        if not sent:
+        if not sent and refused:
+            fate = (
+                "was not sent: the switch refuses this module; it may be revoked, its key may have been ended or"
+                " replaced, or the switch has no room: ask who runs it"
+            )
+        elif not sent:
             fate = "was not sent: the switch could not be reached"
         elif reversal is None:
             fate = "got no answer in time; whether it was recorded is not known yet"

@@ -17,6 +17,7 @@ from terminal.money import minor_units, written
 from terminal.stripe import CardError, CardRead, is_stripe, read_card
 
 LAST: Final = "*"
+PLACE: Final = "#"
 YES: Final = "1"
 PERSONS_MAX: Final = 99
 PLACE_DIGITS_MAX: Final = 4
@@ -56,6 +57,7 @@ class Refusal(StrEnum):
     """Why an answer is not taken; its value is the name of its text."""
 
     CARD = "no card"
+    PLACE = "no place"
     AMOUNT = "no amount"
     ZERO = "zero"
     PERSONS = "no persons"
@@ -262,19 +264,15 @@ class Form:
                 return text == YES or _refuse(Refusal.CHOICE)
 
     def _card(self, text: str, took_s: float | None) -> CardRead:
-        if text in self._places:
-            return CardRead(self._places[text], keyed=True)
+        if text.startswith(PLACE) and self.ground.cards:
+            place = _place(text.removeprefix(PLACE), len(self.ground.cards), Refusal.PLACE)
+            return CardRead(self.ground.cards[place], keyed=True)
         try:
             return read_card(text, took_s, prefix=self.ground.prefix, suffix=self.ground.suffix)
         except CardError:
-            raise RefusedError(Refusal.CARD) from None
-
-    @property
-    def _places(self) -> dict[str, str]:
-        """Cards by their places, counted from 1; such a place is too short to be a number."""
-        return {
-            str(place): card for place, card in enumerate(self.ground.cards, start=1) if place < 10**PLACE_DIGITS_MAX
-        }
+            # Digits alone are never a place: a number that was cut short would be taken for another's card.
+            short = bool(self.ground.cards) and text.isdigit() and len(text) <= PLACE_DIGITS_MAX
+            raise RefusedError(Refusal.PLACE if short else Refusal.CARD) from None
 
     def _amount(self, text: str) -> int:
         try:

@@ -108,8 +108,10 @@ def unseal(data: bytes, identity: ModuleIdentity) -> tuple[Pending, ...]:
         return tuple(map(_unpacked, _ENTRY.iter_unpack(plain)))
     except (ForgeryError, FormatError, ValueError, struct.error):
         raise PendingError(
-            "the pending requests cannot be opened: they are another module's, or of another key, or damaged; what was"
-            " recorded stands in the switch's books, so the file can be put aside"
+            "the pending requests cannot be opened by this kit, and were left as they are: they are of an earlier kit"
+            " of this module, or another module's, or damaged. After `authsrv module rekey` start once with the old kit"
+            " in the place of the new one: it is served until the new one has signed on, and settles and prints what is"
+            " pending. Where the old kit is gone, put the file aside: what was recorded stands in the switch's books"
         ) from None
 
 

@@ -27,17 +27,20 @@ async def back_up(settings: Settings, copy: Path) -> Report:
     """Copy the embedded database into a new data folder."""
     data_dir = _data_dir(settings)
 
-    def work() -> None:
+    def work() -> list[Path]:
         attachment = embedded.attach(data_dir)
         try:
-            backup.back_up(data_dir, copy)
+            return backup.back_up(data_dir, copy)
         finally:
             attachment.detach()
 
-    await trio.to_thread.run_sync(work)
+    cleared = await trio.to_thread.run_sync(work)
     return Report(
         {"copy": str(copy)},
-        (f"the copy is in {copy}, verified; the key-encryption key is not in it, keep that elsewhere",),
+        (
+            *(f"{left} was left by a copy that was broken off, and is cleared away" for left in cleared),
+            f"the copy is in {copy}, verified; the key-encryption key is not in it, keep that elsewhere",
+        ),
     )
 
 
@@ -94,8 +97,17 @@ def recover(settings: Settings, archive: Path, until: dt.datetime | None) -> Rep
     )
 
 
-async def recovered(settings: Settings, skip: int) -> Report:
-    """Leave out the authorization numbers that were given out after the copy."""
+async def recovered(settings: Settings, skip: int, *, without_log: bool) -> Report:
+    """Leave out the authorization numbers that were given out after the copy.
+
+    Raises EmbeddedError for a copy that was not started and not told of a log, unless it is to go on `without_log`.
+    """
+    if settings.data_dir is not None and backup.waits_for_log(settings.data_dir) and not without_log:
+        raise embedded.EmbeddedError(
+            f"{settings.data_dir} is a copy that has not been told which log to replay, and this command starts it: a"
+            " copy that was started takes no log any more. Give `authsrv db recover --archive FOLDER` first; where no"
+            " log was kept, give this command again with --without-log"
+        )
     months: int = await as_owner(
         settings,
         lambda connection: connection.fetchval("select skip_numbers($1)", skip),

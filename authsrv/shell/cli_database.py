@@ -134,10 +134,14 @@ def db_recovered(
     skip: Annotated[
         int, typer.Option("--skip", min=1, max=50_000_000, help="how many numbers to leave out")
     ] = 1_000_000,
+    without_log: Annotated[
+        bool, typer.Option("--without-log", help="start a copy that was not told which log to replay: there is none")
+    ] = False,
 ) -> Report:
     """Say that the database was brought back without its last moments, before it serves again.
 
     Authorization numbers that were given out in those moments stand on receipts; none of them is given out again.
+    It starts a copy, which takes no log any more then: `authsrv db recover` comes before it.
 
     Example:
       authsrv db recovered --data-dir /var/lib/authsrv
@@ -145,7 +149,7 @@ def db_recovered(
     JSON:
       {"skipped": 1000000, "months": 3}
     """
-    return trio.run(backups.recovered, settings, skip)
+    return trio.run(lambda: backups.recovered(settings, skip, without_log=without_log))
 
 
 @command(app, "seed", (*COMMON, *LISTENING))

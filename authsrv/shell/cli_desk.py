@@ -106,7 +106,7 @@ def card_show(
       {"number": "*0015", "live": true, "programme": "gift", "status": "active", "blocked": null, "access_code": true,
        "failures": 0, "valid_until": "2028-01-31", "unit": "EUR", "exponent": 2, "balances": {"value": 1250}, "held": 0,
        "limit": 0, "frozen": null,
-       "authorizations": [{"number": "...", "decided_at": "2026-01-31T09:30:00+00:00", "module": 1001,
+       "authorizations": [{"number": "...", "decided_at": "2026-01-31T11:30:00+02:00", "module": 1001,
                            "command": "activate", "result": 0, "approved": 1250}]}
     """
     digits = sys.stdin.readline().strip() if number == "-" else number
@@ -385,7 +385,7 @@ def auth_find(
 
     JSON (amounts in minor units):
       {"authorizations": [{"number": "311000000019", "module": 1001, "date": "2026-01-31", "sequence": 7,
-                           "decided_at": "2026-01-31T09:30:00+00:00", "booked_on": "2026-01-31", "command": "sale",
+                           "decided_at": "2026-01-31T11:30:00+02:00", "booked_on": "2026-01-31", "command": "sale",
                            "result": 0, "reason": 0, "branch": 1, "unit": 978, "card": 17, "requested": 1250,
                            "approved": 1250, "cashier": 7}]}
     """
@@ -411,7 +411,7 @@ def auth_show(settings: Settings, number: AuthorizationNumber) -> Report:
 
     JSON (amounts in minor units):
       {"number": "311000000019", "module": 1001, "date": "2026-01-31", "sequence": 7,
-       "decided_at": "2026-01-31T09:30:00+00:00", "booked_on": "2026-01-31", "command": "sale", "result": 0,
+       "decided_at": "2026-01-31T11:30:00+02:00", "booked_on": "2026-01-31", "command": "sale", "result": 0,
        "reason": 0, "branch": 1, "unit": 978, "card": 17, "requested": 1250, "approved": 1250, "cashier": 7,
        "original": null, "undone_by": [{"number": "311000000025", "reversal": true, "amount": 1250}], "hold": null,
        "ordered": null, "receipt": "..."}
@@ -538,7 +538,7 @@ def audit_list(
       authsrv audit list --since 2026-01-31 --data-dir /var/lib/authsrv
 
     JSON:
-      {"entries": [{"id": 3, "at": "2026-01-31T09:30:00+00:00", "who": "anna", "why": "rung up twice",
+      {"entries": [{"id": 3, "at": "2026-01-31T11:30:00+02:00", "who": "anna", "why": "rung up twice",
                     "act": "auth reverse", "about": {"original": "311000000019"}, "authorization": "311000000025",
                     "result": 0, "reason": 0}]}
     """

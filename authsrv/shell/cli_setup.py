@@ -71,7 +71,7 @@ def keys_show(settings: Settings) -> Report:
 
     JSON ("owner" is the number of a group or module, or 0):
       {"keys": [{"purpose": "token", "owner": 0, "version": 1, "state": "used", "check_value": "1f3a5c7e90",
-                 "created_at": "2026-01-31T09:30:00+00:00"}]}
+                 "created_at": "2026-01-31T11:30:00+02:00"}]}
     """
     return trio.run(show_keys, settings)
 

@@ -31,6 +31,7 @@ from authsrv.shell.owner import Entry, as_owner
 from authsrv.shell.report import Report
 from authsrv.shell.secret_file import new_secret_file
 from authsrv.shell.settings import Settings, SettingsError
+from authsrv.shell.zone import issuer_zone
 from ledger.cards import CardStatus
 from ledger.shell import store
 from ledger.shell.database import open_database
@@ -447,6 +448,7 @@ async def show_card(settings: Settings, number: str) -> Report:
         accounts = await connection.fetch(_ACCOUNTS, card["id"])
         movements = await connection.fetch(_MOVEMENTS, card["id"], MOVEMENTS_SHOWN)
         frozen = await connection.fetchrow(_FROZEN, card["id"])
+        zone = await issuer_zone(connection)
         return {
             "number": f"*{number[-4:]}",
             "live": card["live"],
@@ -467,7 +469,7 @@ async def show_card(settings: Settings, number: str) -> Report:
             "authorizations": [
                 {
                     "number": f"{row['number']:012d}",
-                    "decided_at": row["decided_at"].isoformat(timespec="seconds"),
+                    "decided_at": zone.told(row["decided_at"]),
                     "module": row["module"],
                     "command": Command(row["command"]).name.lower(),
                     "result": row["result"],

@@ -29,6 +29,7 @@ from authsrv.shell.records import printed, recorded_pages
 from authsrv.shell.report import Report
 from authsrv.shell.rules import Rules
 from authsrv.shell.settings import Settings
+from authsrv.shell.zone import Zone, issuer_zone
 from ledger.batch import Gathered, Writes
 from ledger.faults import Conflict, NameTaken, Unavailable
 from ledger.names import Name
@@ -98,16 +99,17 @@ async def carry_out(settings: Settings, operator: Operator, act: Act, *, dry_run
     async with owner_door(settings) as door:
         await door.run(check_revision)
         await door.run(store.make_months)
+        zone = await door.run(issuer_zone)
         rules = Rules(keks[0], settings.key_encryption_keys)
         for _ in range(ATTEMPTS_MAX):
             await rules.load(door)
             try:
                 done = await door.run(_work(rules.registry, rules.ring, operator, act, dry_run=dry_run))
             except _Rehearsed as rehearsed:
-                return _report(act, _Done(rehearsed.pages), dry_run=True)
+                return _report(act, _Done(rehearsed.pages), zone, dry_run=True)
             except (StaleRules, NameTaken, Conflict):
                 continue
-            return _report(act, done, dry_run=dry_run)
+            return _report(act, done, zone, dry_run=dry_run)
     raise Unavailable(f"others were in the way {ATTEMPTS_MAX} times; nothing was done, try again")
 
 
@@ -180,7 +182,7 @@ def _digest(act: Act, ring: KeyRing) -> bytes | None:
 # What is said of it
 
 
-def _report(act: Act, done: _Done, *, dry_run: bool) -> Report:
+def _report(act: Act, done: _Done, zone: Zone, *, dry_run: bool) -> Report:
     first, text = Response.decode(done.pages[0]), printed(done.pages)
     approved = first.result in (Result.APPROVED, Result.PARTLY)
     reason = _note(first)
@@ -188,7 +190,7 @@ def _report(act: Act, done: _Done, *, dry_run: bool) -> Report:
     values = {
         "act": act.words,
         "dry_run": dry_run,
-        "done_before": None if before is None else {"at": before[0].isoformat(timespec="seconds"), "who": before[1]},
+        "done_before": None if before is None else {"at": zone.told(before[0]), "who": before[1]},
         "authorization": first.authorization,
         "result": first.result,
         "reason": first.reason,
@@ -200,7 +202,7 @@ def _report(act: Act, done: _Done, *, dry_run: bool) -> Report:
         heads.append("dry run: this would happen, and nothing did")
     if before is not None:
         heads.append(
-            f"done before, by {before[1]} at {before[0]:%Y-%m-%d %H:%M} UTC; nothing was done now"
+            f"done before, by {before[1]} at {zone.told(before[0])}; nothing was done now"
             " (another --ticket does it once more)"
         )
     return Report(

@@ -42,6 +42,10 @@ async def export(
         first, last = days[0] or FIRST_DAY, days[1] or now - dt.timedelta(days=1)
         if last >= now:
             raise EnrolmentError(f"{last} has not ended; give --to a day before {now}")
+        if days[1] is None and first > last:
+            raise EnrolmentError(
+                f"{first} has not ended, and only days that have are exported; give --from {last} or before"
+            )
         if first > last:
             raise EnrolmentError(f"from {first} to {last} is no time; give --from a day that is not behind --to")
         await _close(door, last, wait_s)

@@ -11,8 +11,9 @@ Called again, it goes on where it was. Switches at work have their keys open. Th
 find that their key-encryption key opens them no more, and read where they found it once more.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 from authsrv.keys import ISSUER_PURPOSES, KEY_BYTES, NONCE_BYTES, Purpose, wrap
 from authsrv.shell import key_file, rotation
@@ -20,6 +21,7 @@ from authsrv.shell.enrolment import EnrolmentError, Random, group_key, issuer_ro
 from authsrv.shell.owner import Entry, as_owner, enter, owner_door, transaction
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings, SettingsError
+from authsrv.shell.zone import issuer_zone
 from ledger.shell.door import Connection
 from protocol.crypto import check_value
 from protocol.signon import GROUP_KEY_BYTES
@@ -30,6 +32,7 @@ _SHOWN: Final = """
     select purpose, owner, version, state, encode(check_value, 'hex') as check_value, created_at
       from keys order by array_position($1, purpose), purpose, owner, version
 """
+_LOCK: Final = "select pg_try_advisory_lock(hashtextextended(current_schema() || '.keys', 0))"
 _BY_HAND: Final = """\
 this key comes from {source}, which only you can change. Make the next one (`openssl rand -hex 32`), give it to every
 switch as {following} beside the old one, restart them one after the other, and give this command again with both;
@@ -39,8 +42,13 @@ then put it in the place of the old one and restart them once more"""
 async def show_keys(settings: Settings) -> Report:
     """All keys by purpose, owner and version, with their check values; never a key."""
     order = list(ROTATED)
-    rows = await as_owner(settings, lambda connection: connection.fetch(_SHOWN, order))
-    keys = [dict(row) | {"created_at": row["created_at"].isoformat(timespec="seconds")} for row in rows]
+
+    async def work(connection: Connection) -> list[dict[str, Any]]:
+        rows = await connection.fetch(_SHOWN, order)
+        zone = await issuer_zone(connection)
+        return [dict(row) | {"created_at": zone.told(row["created_at"])} for row in rows]
+
+    keys = await as_owner(settings, work)
     return Report(
         {"keys": keys},
         tuple(
@@ -56,10 +64,22 @@ async def rotate_key(settings: Settings, purpose: str, random: Random, told: Cal
     if purpose not in ISSUER_PURPOSES:
         raise SettingsError(f"there is no key {purpose}; give {', '.join(ROTATED)}")
     keks = settings.key_encryption_keys()
-    async with owner_door(settings) as door:
+    async with _alone(settings), owner_door(settings) as door:
         await door.run(_begun(settings, purpose))
         version = await rotation.rotate(door, keks, Purpose(purpose), random, told)
     return Report({"purpose": purpose, "version": version}, (f"the {purpose} key is at version {version}",))
+
+
+@asynccontextmanager
+async def _alone(settings: Settings) -> AsyncIterator[None]:
+    """Be the one command that changes keys: what another has begun would else be found half done.
+
+    The lock is a session's, on a connection of its own, so that it ends with this program however that ends.
+    """
+    async with owner_door(settings, "authsrv keys") as door:
+        if not await door.run(lambda connection: connection.fetchval(_LOCK)):
+            raise EnrolmentError("another command changes keys just now; nothing was done, give it again behind that")
+        yield
 
 
 def _begun(settings: Settings, purpose: str) -> Callable[[Connection], Awaitable[None]]:
@@ -85,7 +105,8 @@ async def rotate_group_key(settings: Settings, random: Random) -> Report:
             )
         return group, version
 
-    group, version = await as_owner(settings, work, Entry("keys rotate", {"purpose": Purpose.GROUP.value}))
+    async with _alone(settings):
+        group, version = await as_owner(settings, work, Entry("keys rotate", {"purpose": Purpose.GROUP.value}))
     return Report(
         {"purpose": Purpose.GROUP.value, "owner": group, "version": version},
         (
@@ -135,6 +156,11 @@ async def rotate_key_encryption(settings: Settings, random: Random, *, prepare: 
 
     With `prepare` the next key is made and nothing is changed, so that it can be brought to other hosts.
     """
+    async with _alone(settings):
+        return await _rotate_key_encryption(settings, random, prepare=prepare)
+
+
+async def _rotate_key_encryption(settings: Settings, random: Random, *, prepare: bool) -> Report:
     file = key_file.file_in_use(key_file=settings.key_file, data_dir=settings.data_dir)
     keks = settings.key_encryption_keys()
     if file is not None and len(keks) == 1:

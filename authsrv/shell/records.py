@@ -17,6 +17,8 @@ from authsrv.shell.enrolment import EnrolmentError, issuer_row, load_ring, openi
 from authsrv.shell.owner import as_owner
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings
+from authsrv.shell.zone import Zone, issuer_zone
+from authsrv.table import OF_MONEY
 from ledger.cards import CardStatus
 from ledger.holds import HoldEnd
 from ledger.names import Name, read_authorization_number
@@ -26,6 +28,9 @@ from protocol.numbers import Command, GivenReason, Reason
 from receipts.code_pages import codec
 
 FOUND_MOST: Final = 1000
+_OF_MONEY: Final = frozenset(command.name.lower().replace("_", " ") for command in OF_MONEY)
+_SUBJECTS: Final = ("card", "original", "module", "desk", "branch", "programme", "purpose", "file")
+_FIRST: Final = {name: place for place, name in enumerate(_SUBJECTS)}
 
 
 async def card_id(connection: Connection, ring: KeyRing, number: str) -> int:
@@ -64,8 +69,8 @@ async def find_authorizations(settings: Settings, wanted: dict[str, Any], card: 
     """The newest authorizations that match all that is wanted: `module`, `cashier`, `command`, `result`, `approved`,
     `first` and `last` booked day; and, where a card's number is given, those on it."""
 
-    async def work(connection: Connection) -> tuple[list[asyncpg.Record], Units]:
-        of_card = None
+    async def work(connection: Connection) -> tuple[list[dict[str, Any]], Units]:
+        of_card, zone = None, await issuer_zone(connection)
         if card is not None:
             of_card = await card_id(connection, await open_keys(connection, settings), card)
         units = await _units(connection)
@@ -74,10 +79,9 @@ async def find_authorizations(settings: Settings, wanted: dict[str, Any], card: 
             *(wanted.get(name) for name in ("module", "cashier", "command", "result", "approved", "first", "last")),
             *(of_card, most),
         )
-        return rows, units
+        return [_authorization(row, zone) for row in rows], units
 
-    rows, units = await as_owner(settings, work)
-    found = [_authorization(row) for row in rows]
+    found, units = await as_owner(settings, work)
     return Report(
         {"authorizations": found},
         tuple(_line(each, units) for each in found) or ("nothing matches",),
@@ -98,13 +102,13 @@ _FIND: Final = """
 """
 
 
-def _authorization(row: asyncpg.Record) -> dict[str, Any]:
+def _authorization(row: asyncpg.Record, zone: Zone) -> dict[str, Any]:
     return {
         "number": f"{row['number']:012d}",
         "module": row["module"],
         "date": row["date"].isoformat(),
         "sequence": row["sequence"],
-        "decided_at": row["decided_at"].isoformat(timespec="seconds"),
+        "decided_at": zone.told(row["decided_at"]),
         "booked_on": row["booked_on"].isoformat(),
         "command": "reversed before it came" if row["tombstone"] else _word(Command, row["command"]),
         "result": row["result"],
@@ -128,7 +132,7 @@ def _word(members: Any, value: int) -> str:
 def _line(each: dict[str, Any], units: Units) -> str:
     card = "-" if each["card"] is None else f"card {each['card']}"
     return (
-        f"{each['number']}  {each['decided_at'][:16].replace('T', ' ')}  {each['module']:>6}  {each['command']:<10}"
+        f"{each['number']}  {each['decided_at']}  {each['module']:>6}  {each['command']:<10}"
         f"  {each['result']:02d}-{each['reason']:04d}  {units.written(each['approved'], each['unit']):>14}  {card}"
     )
 
@@ -146,6 +150,7 @@ async def show_authorization(settings: Settings, number: str) -> Report:
         row = await connection.fetchrow(_SHOW, read)
         if row is None:
             raise EnrolmentError("there is no such authorization")
+        zone = await issuer_zone(connection)
         name = Name(row["module"], row["date"], row["sequence"])
         undone = await connection.fetch(_UNDONE, *name)
         hold = await connection.fetchrow("select * from holds where module = $1 and date = $2 and sequence = $3", *name)
@@ -154,7 +159,7 @@ async def show_authorization(settings: Settings, number: str) -> Report:
         )
         receipt = printed(await recorded_pages(connection, await open_keys(connection, settings), name))
         original = None if row["original_number"] is None else f"{row['original_number']:012d}"
-        return _authorization(row) | {
+        return _authorization(row, zone) | {
             "original": original,
             "undone_by": [
                 {"number": f"{each['number']:012d}", "reversal": each["reversal"], "amount": each["amount"]}
@@ -163,26 +168,27 @@ async def show_authorization(settings: Settings, number: str) -> Report:
             "hold": None
             if hold is None
             else {
-                "expires_at": hold["expires_at"].isoformat(timespec="seconds"),
+                "expires_at": zone.told(hold["expires_at"]),
                 "ended": None if hold["ended"] is None else _word(HoldEnd, hold["ended"]),
             },
             "ordered": None
             if entry is None
             else {
-                "at": entry["at"].isoformat(timespec="seconds"),
+                "at": zone.told(entry["at"]),
                 **{name: entry[name] for name in ("who", "why", "act")},
             },
             "receipt": receipt,
         }, await _units(connection)
 
     shown, units = await as_owner(settings, work)
+    asked_in = units.currency if shown["command"] in _OF_MONEY else shown["unit"]  # of a pass too, where it was refused
     reason = Reason(shown["reason"]).note if shown["reason"] in set(Reason) else ""
     lines = [
         f"authorization {shown['number']}, {shown['command']}, {shown['result']:02d}-{shown['reason']:04d} {reason}",
         f"name: module {shown['module']}, {shown['date']}, sequence {shown['sequence']}; cashier {shown['cashier']}",
         f"decided at {shown['decided_at']}, booked on {shown['booked_on']}, branch {shown['branch']}",
         (
-            f"card id {shown['card'] or 'none'}; requested {units.written(shown['requested'], shown['unit'])},"
+            f"card id {shown['card'] or 'none'}; requested {units.written(shown['requested'], asked_in)},"
             f" approved {units.written(shown['approved'], shown['unit'])}"
         ),
         *([f"its original: {shown['original']}"] if shown["original"] else []),
@@ -303,32 +309,46 @@ _FIND_CARDS: Final = """
 
 async def show_trail(settings: Settings, *, since: dt.date | None, who: str | None, most: int) -> Report:
     """The newest entries of the audit trail, the newest first."""
-    rows = await as_owner(settings, lambda connection: connection.fetch(_TRAIL, since, who, most))
-    entries = [
-        {
-            "id": row["id"],
-            "at": row["at"].isoformat(timespec="seconds"),
-            "who": row["who"],
-            "why": row["why"],
-            "act": row["act"],
-            "about": json.loads(row["detail"]),
-            "authorization": None if row["number"] is None else f"{row['number']:012d}",
-            "result": row["result"],
-            "reason": row["reason"],
-        }
-        for row in rows
-    ]
+
+    async def work(connection: Connection) -> tuple[list[asyncpg.Record], Zone | None]:
+        rows = await connection.fetch(_TRAIL, since, who, most)
+        return rows, await issuer_zone(connection) if rows else None
+
+    rows, zone = await as_owner(settings, work)
+    entries = (
+        []
+        if zone is None
+        else [
+            {
+                "id": row["id"],
+                "at": zone.told(row["at"]),
+                "who": row["who"],
+                "why": row["why"],
+                "act": row["act"],
+                "about": _ordered(json.loads(row["detail"])),
+                "authorization": None if row["number"] is None else f"{row['number']:012d}",
+                "result": row["result"],
+                "reason": row["reason"],
+            }
+            for row in rows
+        ]
+    )
     return Report(
         {"entries": entries},
-        tuple(
-            f"{each['at']}  {each['who']:<12}  {each['act']:<14}"
-            f"  {', '.join(f'{key} {value}' for key, value in each['about'].items())}"
-            f"{'' if each['authorization'] is None else '  ' + each['authorization'] + ' ' + _outcome(each)}"
-            f"{'  (' + each['why'] + ')' if each['why'] else ''}"
-            for each in entries
-        )
-        or ("nothing was entered",),
+        tuple(_entry_line(each) for each in entries) or ("nothing was entered",),
     )
+
+
+def _entry_line(each: dict[str, Any]) -> str:
+    about = ", ".join(f"{key} {value}" for key, value in each["about"].items())
+    outcome = "" if each["authorization"] is None else f"  {each['authorization']} {_outcome(each)}"
+    why = f"  ({each['why']})" if each["why"] else ""
+    return f"{each['at']}  {each['who']:<12}  {each['act']:<14}  {about}{outcome}{why}".rstrip()
+
+
+def _ordered(about: dict[str, Any]) -> dict[str, Any]:
+    """What an act was about, first what it is called by: the database keeps no order of its own."""
+    return dict(sorted(about.items(), key=lambda item: (_FIRST.get(item[0], len(_FIRST)), item[0])))
 
 
 def _outcome(entry: dict[str, Any]) -> str:
@@ -338,6 +358,7 @@ def _outcome(entry: dict[str, Any]) -> str:
 _TRAIL: Final = """
     select t.id, t.at, t.who, t.why, t.act, t.detail, a.number, a.result, a.reason
       from audit_trail t left join authorizations a using (module, date, sequence)
-     where ($1::date is null or t.at >= $1) and ($2::text is null or t.who = $2)
+     where ($1::date is null or t.at >= $1::date::timestamp at time zone (select zone from issuer))
+       and ($2::text is null or t.who = $2)
      order by t.id desc limit $3
 """

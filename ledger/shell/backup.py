@@ -3,7 +3,8 @@
 A copy is a data folder like the one that it was made from, with everything in it but the key-encryption key: whoever
 holds the copy alone can open nothing, and whoever lost the key cannot either. What must hold:
 
-  * A copy is whole before it has its name: it is made beside, checked against its manifest, and renamed.
+  * A copy is whole before it has its name: it is made beside, checked against its manifest, and renamed. What a copy
+    that was killed has left beside is cleared away by the next one of that name.
   * A copy holds all that was committed when it was begun, and what its log holds up to its end.
   * With an archive of the log a copy is brought to any later moment, the last one too. The archive never overwrites a
     file, and a file is in it whole or not at all.
@@ -14,6 +15,8 @@ The programs are PostgreSQL's own. All of this blocks, as `embedded` does.
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -33,8 +36,14 @@ KEPT = ("database.json", "postgres.password")
 """What belongs to a data folder besides the cluster; not the key, which is kept apart."""
 
 
-def back_up(data_dir: Path, copy: Path) -> None:
+UNFINISHED = ".unfinished-"
+"""What the name of a copy is followed by until it is whole."""
+
+
+def back_up(data_dir: Path, copy: Path) -> list[Path]:
     """Copy the database of `data_dir`, whose server runs, into the new data folder `copy`.
+
+    Returns the folders that were left by copies of this name that were broken off, and are cleared away.
 
     Raises `EmbeddedError` where there is something at `copy`, or the copy cannot be made or does not verify.
     """
@@ -42,7 +51,9 @@ def back_up(data_dir: Path, copy: Path) -> None:
     if target.root.exists():
         raise EmbeddedError(f"there is something at {target.root} already; give a new folder")
     account, binaries = embedded.account_and_programs()
-    unfinished = Layout(Path(tempfile.mkdtemp(prefix=f"{target.root.name}.", dir=target.root.parent)))
+    cleared = _clear(target.root)
+    unfinished = Layout(Path(tempfile.mkdtemp(prefix=f"{target.root.name}{UNFINISHED}", dir=target.root.parent)))
+    held = _hold(unfinished.root)
     unfinished.root.chmod(0o700 if account is None else 0o711)
     try:
         _run(
@@ -53,6 +64,7 @@ def back_up(data_dir: Path, copy: Path) -> None:
             ],
             "copy the database",
             password=source.password.read_text().strip(),
+            held=held,
         )
         _verify(unfinished.cluster)
         # A copy is not the server that it was made from: neither its socket's lock nor its archive are its own.
@@ -68,6 +80,38 @@ def back_up(data_dir: Path, copy: Path) -> None:
     except BaseException:
         shutil.rmtree(unfinished.root, ignore_errors=True)
         raise
+    finally:
+        os.close(held)
+    return cleared
+
+
+def _clear(copy: Path) -> list[Path]:
+    """Take away what copies of this name that were killed have left; what somebody works at is left alone."""
+    cleared = []
+    for left in sorted(copy.parent.glob(f"{glob.escape(copy.name)}{UNFINISHED}*")):
+        if left.is_symlink() or not left.is_dir():
+            continue
+        try:
+            held = _hold(left)
+        except BlockingIOError:
+            continue
+        try:
+            shutil.rmtree(left)
+        finally:
+            os.close(held)
+        cleared.append(left)
+    return cleared
+
+
+def _hold(folder: Path) -> int:
+    """Hold a folder as long as this program, and the one that it has fill it, live; raises BlockingIOError."""
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(held)
+        raise
+    return held
 
 
 def archive_setting(archive: Path) -> tuple[str, str]:
@@ -118,6 +162,12 @@ def prepare_recovery(copy: Path, archive: Path, until: dt.datetime | None) -> No
         os.close(made)
 
 
+def waits_for_log(copy: Path) -> bool:
+    """Whether this is a copy that could still be told which log to replay, and was not."""
+    cluster = Layout(copy.resolve()).cluster
+    return (cluster / "backup_label").exists() and not (cluster / "recovery.signal").exists()
+
+
 def _settings(layout: Layout, settings: Sequence[tuple[str, str]]) -> None:
     """Set what a server's next start reads last."""
     file = os.open(layout.cluster / "postgresql.auto.conf", os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
@@ -127,9 +177,12 @@ def _settings(layout: Layout, settings: Sequence[tuple[str, str]]) -> None:
         os.fsync(out.fileno())
 
 
-def _run(command: Sequence[str | Path], what: str, password: str = "") -> None:
+def _run(command: Sequence[str | Path], what: str, password: str = "", held: int | None = None) -> None:
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", **({"PGPASSWORD": password} if password else {})}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)  # noqa: S603 - PostgreSQL's own programs
+    done = subprocess.run(  # noqa: S603 - PostgreSQL's own programs
+        command, check=False, capture_output=True, text=True, env=environment,
+        pass_fds=() if held is None else (held,),
+    )  # fmt: skip
     if done.returncode != 0:
         raise EmbeddedError(f"cannot {what}: {' / '.join(done.stderr.strip().splitlines()[-3:])}")
 

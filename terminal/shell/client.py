@@ -280,7 +280,7 @@ class Module:
             )
             request.encode()
             return request
-        raise NoAnswerError(None, sent=False)
+        raise NoAnswerError(None, sent=False, refused=self._signed_on.refused)
 
     async def _take_name(self) -> tuple[RequestName, dt.time]:
         name, time = await self._names.take()
@@ -373,7 +373,8 @@ class Module:
         if dialogue.reverses:
             with trio.move_on_after(self.settings.reversal_s):
                 await pursuit.closed.wait()
-        raise NoAnswerError(request.name, sent=dialogue.sent, reversal=pursuit.answer)
+        refused = self._signed_on.refused
+        raise NoAnswerError(request.name, sent=dialogue.sent, reversal=pursuit.answer, refused=refused)
 
     async def _call(
         self,

@@ -47,12 +47,19 @@ class PendingFile:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise PendingError(f"another program holds {self._path}: one plays a module at a time") from None
-            entries = unseal(self._path.read_bytes(), identity) if self._path.exists() else ()
+            entries = self._read(identity)
         except BaseException:
             os.close(held)
             raise
         self._held, self._identity = held, identity
         self._entries = {each.request.name: each for each in entries}
+
+    def _read(self, identity: ModuleIdentity) -> tuple[Pending, ...]:
+        """What an earlier start left; what cannot be read stays as it is."""
+        try:
+            return unseal(self._path.read_bytes(), identity) if self._path.exists() else ()
+        except PendingError as error:
+            raise PendingError(f"{self._path}: {error}") from None
 
     def close(self) -> None:
         """Leave the file to others."""

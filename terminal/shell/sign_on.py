@@ -40,6 +40,7 @@ class SignOn:
         self._changed = trio.Event()
         self._wanted = trio.Event()
         self._waiting = 0
+        self.refused = False  # the switch answered the last attempt, and would have no session
 
     async def line(self) -> Line:
         """A session that takes requests, as soon as there is one."""
@@ -71,11 +72,13 @@ class SignOn:
                 if self._names.known:
                     self._adopt(line)
                 await self._prove(line)
-            except SignOnError:
+            except SignOnError as error:
+                self.refused = error.refused
                 self._roots.refused()
                 failures += 1
                 await trio.sleep(back_off_s(failures, self._jitter()))
                 continue
+            self.refused = False
             at_most_s = await self._succeed(line, identity)
             if self._line is not line:
                 self._adopt(line)

@@ -216,7 +216,7 @@ class Till:
 
     async def _not_answered(self, error: NoAnswerError) -> None:
         if not error.sent:
-            self._say("unsent", BAD)
+            self._say("refused" if error.refused else "unsent", BAD)
         elif error.reversal is None:
             self._say("unknown", CARE)
         else:
@@ -245,8 +245,8 @@ class Till:
         await self._owed(self._module.settings.deadline_s)
         try:
             await self._module.echo(deadline_s=min(GREETING_S, self._module.settings.deadline_s))
-        except NoAnswerError:
-            self._say("not there", CARE)
+        except NoAnswerError as error:
+            self._say("not served" if error.refused else "not there", CARE)
         else:
             self._say("there", GOOD)
 

@@ -48,7 +48,11 @@ Dial = Callable[[], Awaitable[trio.abc.Stream]]
 
 
 class SignOnError(Exception):
-    """No session could be had: no connection, no WELCOME in time, or a CLOSE instead."""
+    """No session could be had: no connection, no WELCOME in time, or a CLOSE instead, which is `refused`."""
+
+    def __init__(self, why: str, *, refused: bool = False):
+        self.refused = refused
+        super().__init__(why)
 
 
 class Reply:
@@ -292,7 +296,7 @@ class Trunk:
         with trio.move_on_after(WELCOME_S):
             await line.opened.wait()
         if line.why is not None:
-            raise SignOnError(line.why.value)
+            raise SignOnError(line.why.value, refused=line.why is Ended.BY_PEER)
         if not line.opened.is_set():
             wire.silent()
             line.close()

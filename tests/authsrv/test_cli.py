@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
+import os
 import re
 import shlex
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -122,7 +127,10 @@ def test_the_first_issuer_of_the_readme(
     monkeypatch.chdir(tmp_path)
     for words in between:
         desk.ask(*words)
-    assert as_admin(issuer, "select count(*) from issuer.cards") == 20
+    assert as_admin(issuer, "select count(*) from issuer.cards") == 30
+    for kind in ("gift", "visits", "credit"):
+        [held] = [each for each in between if each[:3] == ["card", "issue", kind]]
+        assert Kit.read(Path(held[held.index("--kit") + 1]).read_text()).cards
     assert (tmp_path / "data" / "till.json").exists()
 
 
@@ -346,6 +354,8 @@ def test_the_acts_of_an_operator(opened: Desk, issuer: Issuer, tmp_path: Path) -
     assert entries[0].keys() == shape("audit", "list")["entries"][0].keys()
     _, text, _ = opened.run("audit", "list", "--most", "1000")
     assert first not in text
+    assert f"  original {sold}, amount 2.50  " in text  # first what it was done to
+    assert not [line for line in text.splitlines() if line != line.rstrip()]
     for words in ("desk add", "card import", "programme load", "branch add", "keys init"):
         assert words in text, f"{words} left no entry"
 
@@ -376,6 +386,52 @@ def test_why_is_asked_for(opened: Desk) -> None:
     for why in ("of card 6371120000000000901", "63711200 0000 0000-901", "x" * 501):
         code, _, complaint = opened.run("card", "block", "6371120000000000901", "--why", why)
         assert (code, "901" in complaint) == (2, False)
+
+
+@pytest.mark.parametrize("form", ["xlsx", "pdf"])
+def test_a_terminal_gets_no_binary_file(opened: Desk, form: str) -> None:
+    """On a screen such a report is refused with what to do, and nothing is written; into a file or a pipe it goes."""
+    words = [sys.executable, "-m", "authsrv", "report", "sales", "--format", form, *opened.place]
+    screen, there = os.openpty()
+    with os.fdopen(screen, "rb", buffering=0) as shown:
+        done = subprocess.run(words, stdin=there, stdout=there, stderr=subprocess.PIPE, check=False)
+        os.set_blocking(screen, False)
+        assert shown.read() is None
+        os.close(there)
+    assert (done.returncode, b"--output FILE" in done.stderr) == (2, True), done.stderr
+    piped = subprocess.run(words, capture_output=True, check=True).stdout
+    assert piped.startswith({"xlsx": b"PK", "pdf": b"%PDF"}[form])
+
+
+def test_times_are_those_of_the_receipts(opened: Desk, issuer: Issuer, tmp_path: Path) -> None:
+    """Receipts, authorizations, keys and the trail tell one time: the issuer's, with how far it is from UTC."""
+    opened.ask("card", "issue", "gift", "--numbers", "-", "--kit", str(tmp_path / "k"), typed="12345678901234567\n")
+    opened.ask("desk", "add", "--number", "9900", "--branch", "1", "--name", "Office")
+    sold = at_the_desk(issuer, tmp_path, Command.ACTIVATE, card="12345678901234567", amount=5000)
+    shown = opened.ask("auth", "show", sold)
+    told = dt.datetime.fromisoformat(shown["decided_at"])
+    assert told.utcoffset() == told.astimezone(ZoneInfo("Europe/Riga")).utcoffset()
+    assert f"{told:%H:%M:%S}"[:-1] in shown["receipt"]
+    [found] = opened.ask("auth", "find", "--module", "9900")["authorizations"]
+    [moved] = opened.ask("card", "show", "12345678901234567")["authorizations"]
+    assert found["decided_at"] == moved["decided_at"] == shown["decided_at"]
+    assert shown["decided_at"] in opened.run("auth", "find", "--module", "9900")[1]
+    assert f"decided at {shown['decided_at']}" in opened.run("auth", "show", sold)[1]
+    offset = shown["decided_at"][-6:]
+    for words, entries, at in ((("audit", "list"), "entries", "at"), (("keys", "show"), "keys", "created_at")):
+        assert {each[at][-6:] for each in opened.ask(*words)[entries]} == {offset}
+
+
+def test_a_day_of_the_trail_is_the_issuers(opened: Desk, issuer: Issuer) -> None:
+    """What was done a minute past midnight in Riga was done on that day, and a minute before it on the day before."""
+    as_admin(issuer, "alter table issuer.audit_trail disable trigger user")
+    as_admin(
+        issuer, "insert into issuer.audit_trail (at, who, why, act, detail)"
+        " values ('2026-01-30T22:01:00Z', 'anna', '', 'after', '{}'),"
+        " ('2026-01-30T21:59:00Z', 'anna', '', 'before', '{}')"
+    )  # fmt: skip
+    acts = [each["act"] for each in opened.ask("audit", "list", "--since", "2026-01-31", "--by", "anna")["entries"]]
+    assert acts == ["after"]
 
 
 async def load(issuer: Issuer, amount: int) -> None:

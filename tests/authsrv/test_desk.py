@@ -15,6 +15,7 @@ from shop import CODE, DESK, KEK, TILLS, as_owner, name_of
 from authsrv.shell.desk import Act, Operator, carry_out
 from authsrv.shell.enrolment import EnrolmentError, add_desk
 from authsrv.shell.key_file import make_key_file
+from authsrv.shell.records import show_authorization
 from authsrv.shell.settings import Settings
 from ledger.faults import InDoubt
 from ledger.names import authorization_number
@@ -84,6 +85,13 @@ async def test_an_act_is_a_request_with_its_entry_in_the_trail(shop: Shop, offic
     [row] = await shop.query("select module from authorizations where number = $1", int(report.values["authorization"]))
     assert row["module"] == OFFICE
     await shop.check_books()
+
+
+async def test_money_asked_of_a_pass_is_shown_as_money(shop: Shop, office: Settings) -> None:
+    """As on the receipt: 3.00 was rung up, and not 300 visits."""
+    refused = await shop.till().ask(Command.SALE, card=await new_pass(shop), amount=300)
+    shown = await show_authorization(office, refused.authorization)
+    assert any("requested 3.00 EUR, approved 0 VISIT" in line for line in shown.lines), shown.lines
 
 
 async def test_a_double_call_happens_once(shop: Shop, office: Settings) -> None:

@@ -222,6 +222,7 @@ async def test_a_day_that_has_not_ended_is_not_exported(past: Shop) -> None:
     today = await past.today()
     for words, said in (
         (("--to", str(today)), f"{today} has not ended"),
+        (("--from", str(today)), f"{today} has not ended, and only days that have are exported"),
         (("--from", "2026-01-02", "--to", "2026-01-01"), "give --from a day that is not behind --to"),
     ):
         refused = await run(past, "--format", "hledger", *words)

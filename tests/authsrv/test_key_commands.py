@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 from shop import KEK
 
-from authsrv.keys import KeyFault
+from authsrv.keys import ISSUER_PURPOSES, KeyFault, Purpose
 from authsrv.shell import key_commands, rotation
 from authsrv.shell.commands import enroll_module
 from authsrv.shell.enrolment import EnrolmentError, ModuleTraits
 from authsrv.shell.handout import Ways
-from authsrv.shell.key_commands import rotate_key_encryption
+from authsrv.shell.key_commands import rotate_group_key, rotate_key, rotate_key_encryption
 from authsrv.shell.key_file import load_keys, make_key_file, next_to, read_key_file
 from authsrv.shell.rules import Rules
 from authsrv.shell.settings import load_settings
@@ -87,6 +88,51 @@ async def test_all_keys_are_wrapped_anew(shop: Shop, file: Path) -> None:
     await enroll(shop, file, 4001)
     assert await rules.renew(shop.door)
     assert rules.module(4001) is not None
+
+
+@pytest.mark.parametrize("purpose", [*ISSUER_PURPOSES, Purpose.GROUP, "key-encryption"])
+async def test_one_changes_keys_at_a_time(shop: Shop, file: Path, purpose: str) -> None:
+    """Who comes while another is at it is told so, has done nothing and left no entry; afterwards it goes."""
+    settings = settings_of(shop, file)
+
+    async def rotated() -> None:
+        match purpose:
+            case "key-encryption":
+                await change(shop, file)
+            case Purpose.GROUP:
+                await rotate_group_key(settings, secrets.token_bytes)
+            case _:
+                await rotate_key(settings, purpose, secrets.token_bytes, lambda _: None)
+
+    before = await shop.query("select purpose, version, sealed from keys order by 1, 2")
+    async with key_commands._alone(settings):
+        with pytest.raises(EnrolmentError, match="another command changes keys"):
+            await rotated()
+    assert await shop.query("select purpose, version, sealed from keys order by 1, 2") == before
+    assert await shop.query("select from audit_trail") == []
+    assert not next_to(file).exists()
+    await rotated()
+    assert await shop.query("select purpose, version, sealed from keys order by 1, 2") != before
+
+
+async def test_two_rotations_at_once(shop: Shop, file: Path) -> None:
+    """Both given at the same moment: one is done whole, the other is done behind it or refused, and the keys open."""
+    settings, refused = settings_of(shop, file), []
+
+    async def rotated() -> None:
+        try:
+            await rotate_key(settings, Purpose.TOKEN, secrets.token_bytes, lambda _: None)
+        except EnrolmentError as error:
+            refused.append(str(error))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(rotated)
+    assert [text.split(";")[0] for text in refused] in ([], ["another command changes keys just now"])
+    [row] = await shop.query(
+        "select max(version) as version, bool_and(state = 'used') as used from keys where purpose = 'token'"
+    )
+    assert (row["version"], row["used"]) == (3 - len(refused), True)
 
 
 @pytest.mark.parametrize("step", ["before the database", "behind the database", "at the old name", "at the new name"])

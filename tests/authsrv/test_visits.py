@@ -311,6 +311,23 @@ class TestReload:
         assert (await shop.till().activate(card, 99)).reason == Reason.AMOUNT_FIXED
         assert (await shop.till().activate(card, 10)).result == Result.APPROVED
 
+    async def test_money_asked_of_a_pass_is_told_as_money(self, shop: Shop) -> None:
+        """The clerk who rings 3.00 up reads that it was 3.00; the pass has no visits taken off."""
+        card = await new_pass(shop)
+        for command in (Command.SALE, Command.HOLD):
+            refused = await shop.till().ask(command, card=card, amount=300)
+            assert (refused.result, refused.reason) == (Result.NOT_FOR_CARD, Reason.NOT_PROGRAMME)
+            assert (b"3.00 EUR" in refused.text, b"visits" in refused.text) == (True, False), refused.text
+        assert await shop.balance(card) == 10
+
+    async def test_an_amount_that_a_pass_has_not_is_told_in_the_unit_that_was_said(self, shop: Shop) -> None:
+        """A till program that says visits is told visits; where nobody said whether 50.00 or 5,000, none is."""
+        card = await new_card(shop, kind=Kind.VISITS)
+        told = await shop.till().ask(Command.ACTIVATE, card=card, amount=99, unit=VISIT)
+        untold = await shop.till().ask(Command.ACTIVATE, card=card, amount=5000)
+        assert told.reason == untold.reason == Reason.AMOUNT_FIXED
+        assert (b"99 visits" in told.text, b"Requested" in untold.text) == (True, False)
+
     async def test_a_sale_undone_after_visits_is_owed(self, shop: Shop) -> None:
         """Nine are taken back, the one that was used is owed and comes off the next load."""
         till, card = shop.till(), await new_pass(shop, **EACH_COUNTS)

@@ -1,6 +1,7 @@
 """The module against a switch that does as it is told, on the virtual clock."""
 # ruff: noqa: ARG001 - the runner takes the virtual clock from a test's own arguments
 
+import dataclasses
 import datetime as dt
 
 import pytest
@@ -166,6 +167,17 @@ async def test_what_was_never_sent_is_not_reversed(switch, module, autojump_cloc
         assert (await till.sale(CARD, 100)).approved
     assert switch.of(Command.REVERSE) == []
     assert [each.request.sequence for each in switch.of(Command.SALE)] == [1]
+
+
+async def test_a_switch_that_refuses_is_told_from_one_that_is_not_there(switch, dial, autojump_clock):
+    """It is reached and answers HELLO with CLOSE, as it does after a revocation; where nobody listens it is not so."""
+    stranger = dataclasses.replace(identity(1001), root_key=bytes(32))
+    for reachable, said in ((True, "refuses this module"), (False, "could not be reached")):
+        switch.reachable = reachable
+        async with open_link_over(dial) as link, link.module(stranger, clock=lambda: NOON) as till:
+            with pytest.raises(NoAnswerError, match=said) as error:
+                await till.sale(CARD, 1250, deadline_s=5)
+        assert (error.value.refused, error.value.sent) == (reachable, False)
 
 
 async def test_a_cancelled_call_is_reversed(switch, module, autojump_clock):

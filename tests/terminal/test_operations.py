@@ -166,14 +166,17 @@ def test_what_is_no_answer_is_refused_by_name(command, before, text, why):
 
 
 def test_a_card_of_a_demo_may_be_named_by_its_place():
-    """Counted from 1; where a kit has no cards, a place is no card."""
+    """With a sign before it, counted from 1: digits alone are a number that was cut short, and nobody's card is taken
+    for it. Where a kit has no cards, a place is no card."""
     ground = Ground(exponent=2, big_minor=10_000, cards=(CARD, OTHER))
-    assert filled(Command.BALANCE, "2", "", ground=ground).fields()["card"] == OTHER
-    for text in ("0", "3"):
-        with pytest.raises(RefusedError):
-            Form.begin(the(Command.BALANCE), ground).answered(text)
-    with pytest.raises(RefusedError):
-        Form.begin(the(Command.BALANCE), GROUND).answered("1")
+    assert filled(Command.BALANCE, "#2", "", ground=ground).fields()["card"] == OTHER
+    for text, known, why in (
+        *((text, ground, Refusal.PLACE) for text in ("#0", "#3", "#", "#x", "1", "2", "17")),
+        *((text, GROUND, Refusal.CARD) for text in ("1", "#1")),
+    ):
+        with pytest.raises(RefusedError) as refused:
+            Form.begin(the(Command.BALANCE), known).answered(text)
+        assert refused.value.why is why
 
 
 def test_a_comma_is_a_point():
@@ -231,7 +234,19 @@ def test_every_text_of_a_till_is_there_and_no_other():
     said = {*Ask, *Refusal, *(group for group, _ in OPERATIONS), *(unit.value for unit in Unit)}
     said |= {
         *("head", "there", "not there", "the last", "choose", "keys choose", "keys", "keys optional", "keys sure"),
-        *("keys last", "big", "final", "asking", "unsent", "undone", "unknown", "from before", "still open"),
+        *(
+            "keys last",
+            "big",
+            "final",
+            "asking",
+            "unsent",
+            "refused",
+            "not served",
+            "undone",
+            "unknown",
+            "from before",
+            "still open",
+        ),
         *("no printer", "no disk", "nothing counted", "not countable", "too busy", "end"),
     }
     assert named == said

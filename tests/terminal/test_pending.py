@@ -1,6 +1,7 @@
 """What a module keeps for the next start: what is in an entry, who can open it, and what becomes of each stage."""
 # ruff: noqa: ARG001 - the runner takes the virtual clock from a test's own arguments
 
+import dataclasses
 import datetime as dt
 import json
 import stat
@@ -139,6 +140,24 @@ def test_another_module_s_file_is_refused():
     """Its key is another."""
     with pytest.raises(PendingError, match="another module"):
         unseal(seal([], identity(1002), NONCE), identity(1001))
+
+
+async def test_what_an_earlier_kit_left_waits_for_that_kit(switch, link, path, patient_clock):
+    """A new kit does not sign on over it, which would end the old one's key, and says to start with that one first; the
+    file stays byte by byte, and the old kit then settles what is in it."""
+    left = seal([Pending(request=SALE)], identity(1001), NONCE)
+    path.write_bytes(left)
+    newer = identity(1001)
+    newer = dataclasses.replace(newer, generation=newer.generation + 1, root_key=bytes(32))
+    with pytest.raises(PendingError, match="start once with the old kit") as refused:
+        async with link.module(newer, pending=PendingFile(path)):
+            pass
+    assert str(path) in str(refused.value)
+    assert (switch.hellos, path.read_bytes()) == ([], left)
+    async with link.module(identity(1001), clock=lambda: NOON, pending=PendingFile(path)) as module:
+        [answer] = await module.resume()
+        await module.printed(answer)
+    assert answer.name == SALE.name
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(0, 300), (299, 1), (300, 0), (86_400, 0), (-1, 0)])

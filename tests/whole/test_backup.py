@@ -3,6 +3,7 @@ open is settled."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import re
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -267,6 +269,48 @@ def test_what_cannot_be_recovered(database_folder: Path, place: Path) -> None:
     assert (done.returncode, "its own tools" in done.stderr) == (2, True), done.stderr
 
 
+def test_a_copy_that_was_killed_is_cleared_away(database_folder: Path, place: Path) -> None:
+    """By the next one of that name, which says so; another's unfinished copy, and one that is being made, stay."""
+    words = ("db", "backup", str(place / "copy"), "--data-dir", str(database_folder))
+
+    def killed(_: Database) -> None:
+        program = subprocess.Popen([sys.executable, "-m", "authsrv", *words], cwd=ROOT, start_new_session=True)
+        deadline = time.monotonic() + 60
+        while not list(place.glob("copy.unfinished-*/postgres/*")):
+            assert program.poll() is None, "it ended before it was killed"
+            assert time.monotonic() < deadline
+        os.killpg(program.pid, signal.SIGKILL)  # and the program that it has fill the copy
+        program.wait()
+        [left] = place.glob("copy.unfinished-*")
+        others, busy = place / "other.unfinished-abc", place / "copy.unfinished-busy"
+        others.mkdir()
+        busy.mkdir()
+        held = os.open(busy, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert f"{left} was left by a copy that was broken off, and is cleared away" in authsrv(*words)
+        os.close(held)
+        assert sorted(place.iterdir()) == [place / "copy", busy, others]
+
+    over(database_folder, killed, create=True)
+
+
+def test_a_copy_is_not_spent_before_its_log(database_folder: Path, place: Path) -> None:
+    """`recovered` starts a copy, which takes no log then: it asks first, and changes nothing."""
+    words = ("db", "recovered", "--data-dir", str(place / "copy"))
+
+    def copied(database: Database) -> None:
+        migrate(database.owner_dsn, database.schema)
+        backup.back_up(database_folder, place / "copy")
+
+    over(database_folder, copied, create=True)
+    done = complained(*words)
+    assert (done.returncode, "`authsrv db recover --archive FOLDER` first" in done.stderr) == (1, True), done.stderr
+    assert (place / "copy" / "postgres" / "backup_label").exists()
+    authsrv(*words, "--without-log")
+    assert not (place / "copy" / "postgres" / "backup_label").exists()
+    authsrv(*words)  # what was started is only skipped in
+
+
 @pytest.mark.parametrize("name", ["postgresql.auto.conf", "recovery.signal"])
 def test_a_link_in_a_copy_is_not_followed(database_folder: Path, place: Path, name: str) -> None:
     """The server's account owns the copy's cluster and may lay a link there; what it points to is not touched."""
@@ -288,8 +332,8 @@ def test_a_copy_that_is_not_whole_is_not_given_its_name(
     """A file that changed on its way is found when the copy is read back, and nothing is left where it was to be."""
     run = backup._run
 
-    def spoil(command: Any, what: str, password: str = "") -> None:
-        run(command, what, password)
+    def spoil(command: Any, what: str, password: str = "", held: int | None = None) -> None:
+        run(command, what, password, held)
         [file] = place.glob("copy.*/postgres/global/pg_control")
         file.write_bytes(file.read_bytes()[:-1] + b"x")
 

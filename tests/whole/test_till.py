@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from shop import KEK, TILLS
 from whole.screen import ESC, Screen, sit_down, write_kit
+from whole.till import LineEndedError
 from whole.wire import Wire, wire_to
 
+from authsrv.shell.enrolment import revoke_module
 from protocol.messages import Response
 from protocol.numbers import Command, Result
 
@@ -483,3 +485,17 @@ def test_a_second_till_with_the_same_kit_is_refused(till: Callable[..., Screen])
     second.expect("one plays a module at a time")
     assert second.end() == 2
     leave(first)
+
+
+def test_a_till_that_was_revoked_is_told_so(shop: Shopfront, till: Callable[..., Screen], sold: str) -> None:
+    """The switch is there and refuses: the cashier looks for no broken cable, and nothing was taken."""
+    line = shop.line(MODULE, 0)
+    shop.books.run(revoke_module(shop.books.connection, MODULE, revoked=True))
+    with pytest.raises(LineEndedError):
+        line.hear_out()  # from then on the switch knows
+    screen = till("--wait-s", 4)
+    screen.expect("The switch answers, and does not serve this till.")
+    fill_in_a_sale(screen, sold)
+    screen.expect("The switch does not serve this till: nothing was sent, nothing has moved.")
+    leave(screen)
+    assert balance(shop, sold) == 5000
