@@ -25,6 +25,8 @@ What must hold:
 - **A start is given the time that it needs, but no more.** A crash recovery may read gigabytes, so it is waited for as
   long as it works; one in which nothing has moved for `STILL_S` is ended and begun anew, once. Recovery may begin as
   often as it likes, and PostgreSQL has had deadlocks between its startup process and those beside it.
+- **Nobody of a killed server keeps the next one out.** Its children end by themselves, but one that waits for a lock of
+  another that has ended waits for ever; after `ORPHANS_S` they are killed, which loses no more than the crash did.
 
 All of this blocks, on purpose: locks, processes and small files, once per command. A command calls it as it stands,
 Trio in a thread.
@@ -69,7 +71,7 @@ GATE_S = 180.0  # as long as a start without a long recovery may take, and a lit
 START_S = 6 * 3600.0  # however much there is to recover
 STILL_S = 40.0 if sys.platform == "linux" else 600.0  # it says each 10 s what it recovers, uses the CPU or the disk
 STARTS = 2
-ORPHANS_S = 60.0  # the children of a killed server end by themselves
+ORPHANS_S = 10.0 if sys.platform == "linux" else 60.0  # the children of a killed server nearly always end by themselves
 STARTERS = (b"postgres: startup", b"postgres: checkpointer")  # those of its children that recover
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 SHARED_MIB = (128, 8192)  # of a quarter of the memory, PostgreSQL's own advice: at least, at most
@@ -485,6 +487,7 @@ def _start(layout: Layout, binaries: Path, account: Account | None) -> None:
         layout.log.unlink()
     deadline = time.monotonic() + ORPHANS_S
     starts = 1
+    orphans_ended = False
     while True:
         _disown_stale_pid(layout)
         with layout.log.open("ab") as log:
@@ -515,9 +518,21 @@ def _start(layout: Layout, binaries: Path, account: Account | None) -> None:
                 f"{_last_lines(why)}; see {layout.log}"
             )
         # The last children of a killed server are still ending: they hold its shared memory.
+        if "shared memory block" in why and time.monotonic() > deadline and not orphans_ended:
+            _end_orphans(layout)
+            orphans_ended = True
+            deadline = time.monotonic() + ORPHANS_S
         if "shared memory block" not in why or time.monotonic() > deadline:
             raise EmbeddedError(f"the database in {layout.root} did not start: {_last_lines(why)}")
         time.sleep(0.1)
+
+
+def _end_orphans(layout: Layout) -> None:
+    """Kill what is left of a killed server; to be called while no server runs."""
+    for place in Path("/proc").glob("[0-9]*/cwd"):  # none on macOS
+        with contextlib.suppress(OSError):
+            if place.readlink() == layout.cluster and (place.parent / "cmdline").read_bytes().startswith(b"postgres: "):
+                os.kill(int(place.parent.name), signal.SIGKILL)
 
 
 def _settled(layout: Layout) -> bool:

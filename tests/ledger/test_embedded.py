@@ -195,6 +195,23 @@ def test_a_killed_server_is_started_again(database_folder: Path) -> None:
         second.detach()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes by /proc")
+def test_a_child_of_a_killed_server_that_does_not_end_is_ended(
+    database_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that waits for what nobody gives any more keeps the next server out no longer than is bearable."""
+    monkeypatch.setattr(embedded, "ORPHANS_S", 0.5)
+    with attached(database_folder) as first:
+        ask(first.admin_dsn, "create table kept as select 7 as number")
+        [(child,)] = ask(first.admin_dsn, "select pid from pg_stat_activity where backend_type = 'checkpointer'")
+        assert isinstance(child, int)
+        os.kill(child, signal.SIGSTOP)
+        os.kill(server_pid(database_folder), signal.SIGKILL)
+        second = attach(database_folder)
+        assert ask(second.admin_dsn, "select number from kept") == [(7,)]
+        second.detach()
+
+
 def recovering(folder: Path) -> int:
     """The process of a starting server that reads its log back."""
     while True:
