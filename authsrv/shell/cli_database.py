@@ -9,7 +9,7 @@ import trio
 import typer
 
 from authsrv.shell import backups, commands
-from authsrv.shell.command import COMMON, LISTENING, app, command, database_commands
+from authsrv.shell.command import COMMON, ENTERED, LISTENING, app, command, database_commands
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings
 
@@ -128,7 +128,7 @@ def db_recover(
     return backups.recover(settings, archive, until)
 
 
-@command(database_commands, "recovered")
+@command(database_commands, "recovered", ENTERED)
 def db_recovered(
     settings: Settings,
     skip: Annotated[

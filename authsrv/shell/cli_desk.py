@@ -1,7 +1,6 @@
 """The desk's part of the command line: cards and authorizations found, shown and corrected, and the trail of it."""
 
 import datetime as dt
-import re
 import secrets
 import sys
 from enum import Enum
@@ -15,7 +14,7 @@ from authsrv.keys import CARD_BYTES
 from authsrv.shell import commands, records
 from authsrv.shell.card_import import import_cards
 from authsrv.shell.command import (
-    COMMON,
+    ENTERED,
     LISTENING,
     audit_commands,
     auth_commands,
@@ -25,7 +24,7 @@ from authsrv.shell.command import (
 )
 from authsrv.shell.desk import Act, Operator, carry_out
 from authsrv.shell.enrolment import EnrolmentError
-from authsrv.shell.owner import operator_name
+from authsrv.shell.owner import check_words, operator_name
 from authsrv.shell.report import Report
 from authsrv.shell.settings import Settings, SettingsError
 from ledger.cards import CardStatus
@@ -35,7 +34,6 @@ from protocol.numbers import Command, GivenReason
 
 Named = TypeVar("Named", bound=Enum)
 
-WORDS_MAX = 500
 
 Number = Annotated[int, typer.Option("--number", help="its number")]
 CardNumber = Annotated[
@@ -55,7 +53,7 @@ KitFile = Annotated[Path, typer.Option("--kit", help="a new file, 0600, for what
 # Cards
 
 
-@command(card_commands, "issue", (*COMMON, *LISTENING))
+@command(card_commands, "issue", (*ENTERED, *LISTENING))
 def card_issue(
     settings: Settings,
     programme: Annotated[str, typer.Argument(help="the name of the programme")],
@@ -113,7 +111,7 @@ def card_show(
     return trio.run(commands.show_card, settings, digits)
 
 
-@command(card_commands, "import")
+@command(card_commands, "import", ENTERED)
 def card_import(
     settings: Settings,
     programme: Annotated[str, typer.Argument(help="the name of the programme")],
@@ -344,12 +342,7 @@ def _act(
     if not why.strip():
         raise SettingsError("--why is empty; say why, for those who will ask")
     for option, text in (("--why", why), ("--ticket", ticket)):
-        if len(text) > WORDS_MAX:
-            raise SettingsError(f"{option} is longer than {WORDS_MAX} signs; say it shorter")
-        if re.search(r"[0-9]{13}", re.sub(r"[ -]", "", text)) or fields.get("card", "-") in text:
-            raise SettingsError(
-                f"{option} holds what could be a card's number, which the trail must not keep; leave it out"
-            )
+        check_words(option, text, fields.get("card"))
     card = {"card": f"*{fields['card'][-4:]}"} if "card" in fields else {}
     reason = {"reason": fields["reason"].name.lower()} if "reason" in fields else {}
     act = Act(words=words, command=asked, fields=fields, about=card | reason | (about or {}), once=once, ticket=ticket)
@@ -503,7 +496,7 @@ def _original(number: str) -> str:
 # Desks and the trail
 
 
-@command(desk_commands, "add")
+@command(desk_commands, "add", ENTERED)
 def desk_add(
     settings: Settings,
     number: Number,

@@ -10,7 +10,7 @@ import typer
 from authsrv.keys import Purpose
 from authsrv.shell import commands
 from authsrv.shell.command import (
-    COMMON,
+    ENTERED,
     LISTENING,
     branch_commands,
     command,
@@ -42,7 +42,7 @@ Qr = Annotated[bool, typer.Option("--qr", help="show its keys as a QR code")]
 # Keys, programmes, branches
 
 
-@command(key_commands, "init")
+@command(key_commands, "init", ENTERED)
 def keys_init(settings: Settings) -> Report:
     """Make the issuer's keys, and the key that wraps them.
 
@@ -76,7 +76,7 @@ def keys_show(settings: Settings) -> Report:
     return trio.run(show_keys, settings)
 
 
-@command(key_commands, "rotate")
+@command(key_commands, "rotate", ENTERED)
 def keys_rotate(
     settings: Settings,
     purpose: Annotated[str, typer.Argument(help="token, verifier, digest, record, group, module or key-encryption")],
@@ -119,7 +119,7 @@ def keys_rotate(
     return trio.run(rotate_key, settings, purpose, secrets.token_bytes, told)
 
 
-@command(key_commands, "end")
+@command(key_commands, "end", ENTERED)
 def keys_end(
     settings: Settings,
     purpose: Annotated[str, typer.Argument(help="group or module")],
@@ -139,7 +139,7 @@ def keys_end(
     return trio.run(end_key, settings, purpose, version, module)
 
 
-@command(programme_commands, "load")
+@command(programme_commands, "load", ENTERED)
 def programme_load(
     settings: Settings, file: Annotated[Path, typer.Argument(help="a programme in TOML; - is standard input")]
 ) -> Report:
@@ -193,7 +193,7 @@ def programme_check(
     return commands.check_programmes(files)
 
 
-@command(branch_commands, "add")
+@command(branch_commands, "add", ENTERED)
 def branch_add(
     settings: Settings, number: Number, name: Annotated[str, typer.Option("--name", help="printed on receipts")]
 ) -> Report:
@@ -211,7 +211,7 @@ def branch_add(
 # Modules
 
 
-@command(module_commands, "enroll", (*COMMON, *LISTENING))
+@command(module_commands, "enroll", (*ENTERED, *LISTENING))
 def module_enroll(
     settings: Settings,
     number: Number,
@@ -270,7 +270,7 @@ def _code_page(name: str) -> CodePage:
     return known[name]
 
 
-@command(module_commands, "rekey", (*COMMON, *LISTENING))
+@command(module_commands, "rekey", (*ENTERED, *LISTENING))
 def module_rekey(
     settings: Settings,
     number: Annotated[int, typer.Argument(help="its number")],
@@ -293,7 +293,7 @@ def module_rekey(
     return trio.run(lambda: commands.rekey_module(settings, number, ways=ways, random=secrets.token_bytes))
 
 
-@command(module_commands, "component", (*COMMON, *LISTENING))
+@command(module_commands, "component", (*ENTERED, *LISTENING))
 def module_component(
     settings: Settings,
     number: Annotated[int, typer.Argument(help="the number of the module")],
@@ -314,7 +314,7 @@ def module_component(
     return trio.run(lambda: commands.show_component(settings, number, ways=Ways(kit, show_key, qr)))
 
 
-@command(module_commands, "revoke")
+@command(module_commands, "revoke", ENTERED)
 def module_revoke(
     settings: Settings, numbers: Annotated[list[int], typer.Argument(help="the numbers of modules")]
 ) -> Report:
@@ -329,7 +329,7 @@ def module_revoke(
     return trio.run(lambda: commands.revoke_modules(settings, numbers, revoked=True))
 
 
-@command(module_commands, "restore")
+@command(module_commands, "restore", ENTERED)
 def module_restore(
     settings: Settings, numbers: Annotated[list[int], typer.Argument(help="the numbers of modules")]
 ) -> Report:

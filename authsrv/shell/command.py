@@ -22,6 +22,7 @@ from authsrv.keys import KeyFault
 from authsrv.shell.enrolment import EnrolmentError
 from authsrv.shell.key_file import KeyFileError
 from authsrv.shell.logs import configure_logs
+from authsrv.shell.owner import check_words
 from authsrv.shell.report import Report
 from authsrv.shell.secret_file import SecretFileError
 from authsrv.shell.settings import DEFAULTS, NAMES, SettingsError, load_settings
@@ -45,8 +46,9 @@ EXPECTED: Final = (
     SecretFileError,
 )
 COMMON: Final = ("data_dir", "database", "schema", "key_file", "operator", "log_format", "log_level")
+ENTERED: Final = (*COMMON, "why")  # of what changes the set-up, and stands in the trail
 LISTENING: Final = ("listen",)
-SERVING: Final = tuple(name for name in NAMES if name not in COMMON)
+SERVING: Final = tuple(name for name in NAMES if name not in ENTERED)
 
 
 def group(text: str) -> typer.Typer:
@@ -92,6 +94,7 @@ def command(
             with _refusing():
                 read = load_settings({name: given.pop(name) for name in settings}, config)
                 configure_logs(read.log_format, read.log_level)
+                check_words("--why", read.why)
                 report = work(read, **given)
             if report is not None:
                 _show(report, as_json=as_json)

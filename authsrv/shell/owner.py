@@ -7,18 +7,21 @@ come with one commit. Acts on cards and authorizations are requests, and `authsr
 import json
 import os
 import pwd
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from authsrv.shell.settings import Settings
+from authsrv.shell.settings import Settings, SettingsError
 from ledger.faults import Unfit
 from ledger.shell.database import open_database
 from ledger.shell.door import Connection, Door, commit, open_door
 from ledger.shell.revisions import HEAD
 
 T = TypeVar("T")
+
+WORDS_MAX: Final = 500  # of why, and of a ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +85,19 @@ async def as_owner(
 async def enter(connection: Connection, settings: Settings, act: str, about: dict[str, Any]) -> None:
     """Enter an act into the audit trail, in the transaction that is open."""
     await connection.execute(
-        "insert into audit_trail (who, why, act, detail) values ($1, '', $2, $3)",
-        *(operator_name(settings), act, json.dumps(about)),
+        "insert into audit_trail (who, why, act, detail) values ($1, $2, $3, $4)",
+        *(operator_name(settings), settings.why, act, json.dumps(about)),
     )
+
+
+def check_words(option: str, text: str, card: str | None = None) -> None:
+    """Refuse words for the trail that are too long, or hold what could be a card's number, as `card` is (law 6)."""
+    if len(text) > WORDS_MAX:
+        raise SettingsError(f"{option} is longer than {WORDS_MAX} signs; say it shorter")
+    if re.search(r"[0-9]{13}", re.sub(r"[ -]", "", text)) or (card is not None and card in text):
+        raise SettingsError(
+            f"{option} holds what could be a card's number, which the trail must not keep; leave it out"
+        )
 
 
 async def check_revision(connection: Connection) -> None:

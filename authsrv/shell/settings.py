@@ -83,6 +83,7 @@ class Settings(BaseSettings):
         max_length=128,
         description="who gives the command, for the audit trail; else the login name",
     )
+    why: str = Field("", description="why, for the audit trail")
     log_format: LogFormat = Field(LogFormat.KEY_VALUE, description="key-value or json")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
 

@@ -168,9 +168,9 @@ def test_every_command_takes_the_same_place(path: tuple[str, ...]) -> None:
 
 
 def test_every_setting_is_an_option_of_serve() -> None:
-    """What can be set in the file can be set by a flag."""
+    """What can be set in the file can be set by a flag; but why something is done is said with what is done."""
     options = {word for option in COMMANDS["serve",].params for word in option.opts}
-    assert {f"--{name.replace('_', '-')}" for name in NAMES} <= options
+    assert {f"--{name.replace('_', '-')}" for name in NAMES if name != "why"} <= options
 
 
 def test_the_help_tells_what_is_so_without_a_setting() -> None:
@@ -377,6 +377,16 @@ def test_what_an_operator_mistypes(opened: Desk, words: tuple[str, ...], complai
     assert complaint in opened.refused(*words)
     acts = {each["act"] for each in opened.ask("audit", "list")["entries"]}
     assert acts == {"keys init", "branch add", "programme load"}
+
+
+def test_what_changes_the_set_up_can_say_why_too(opened: Desk) -> None:
+    """The reason stands in the trail with the act; one that could hold a card's number ends it before it begins."""
+    opened.ask("branch", "add", "--number", "7", "--name", "Quay", "--why", "opened in spring")
+    for why in ("card 6371 1200 0000 0000 901", "x" * 501):
+        code, _, complaint = opened.run("branch", "add", "--number", "8", "--name", "Pier", "--why", why)
+        assert (code, "--why" in complaint, why in complaint) == (2, True, False)
+    [added, *_] = opened.ask("audit", "list")["entries"]
+    assert (added["act"], added["about"], added["why"]) == ("branch add", {"branch": 7}, "opened in spring")
 
 
 def test_why_is_asked_for(opened: Desk) -> None:
