@@ -72,9 +72,10 @@ async def rotate_key(settings: Settings, purpose: str, random: Random, told: Cal
 
 @asynccontextmanager
 async def _alone(settings: Settings) -> AsyncIterator[None]:
-    """Be the one command that changes keys: what another has begun would else be found half done.
+    """Be the one that rotates keys of the issuer: what another has begun would else be found half done.
 
-    The lock is a session's, on a connection of its own, so that it ends with this program however that ends.
+    The lock is a session's, on a connection of its own, so that it ends with this program however that ends. Ending a
+    key and giving modules their next do not take it: they are one transaction, and a stolen key waits for nobody.
     """
     async with owner_door(settings, "authsrv keys") as door:
         if not await door.run(lambda connection: connection.fetchval(_LOCK)):
