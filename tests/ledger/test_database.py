@@ -199,7 +199,7 @@ class TestOpen:
 
     async def test_several_hosts_are_taken(self) -> None:
         """A DSN may name a server and its standby."""
-        async with open_database(dsn="postgresql://issuer_owner:x@one:5432,[::1]:5433/authsrv") as database:
+        async with open_database(dsn="postgresql://issuer_owner:x@one:5432,two:5433/authsrv") as database:
             assert database.schema == "issuer"
 
     async def test_nothing_given(self) -> None:
