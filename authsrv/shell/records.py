@@ -287,20 +287,16 @@ async def find_cards(settings: Settings, wanted: dict[str, Any], most: int) -> R
 
 _FIND_CARDS: Final = """
     select c.id, p.name as programme, c.status, c.blocked, c.valid_until,
-           coalesce(max(a.unit), (select currency from issuer)) as unit,
-           coalesce(sum(a.balance) filter (where a.kind = 1), 0)::bigint as value,
-           coalesce(sum(a.held), 0)::bigint as held,
-           coalesce(-sum(a.balance) filter (where a.kind = 2), 0)::bigint as owed
-      from cards c join programmes p on p.number = c.programme left join accounts a on a.card = c.id
+           coalesce(c.unit, (select currency from issuer)) as unit, c.value, c.held, -c.owed as owed
+      from cards c join programmes p on p.number = c.programme
      where ($1::text is null or p.name = $1) and ($2::smallint is null or c.status = $2)
        and ($3::boolean is null or (c.blocked is not null) = $3)
-       and ($4::boolean is null
-            or exists (select from accounts o where o.card = c.id and o.kind = 2 and o.balance < 0) = $4)
+       and ($4::boolean is null or (c.owed < 0) = $4)
        and ($5::bigint is null
             or c.id = (select card from authorizations
                         where number = $5 and date >= number_month($5)
                           and date < number_month($5) + interval '1 month'))
-     group by c.id, p.name order by c.id limit $6
+     order by c.id limit $6
 """
 
 

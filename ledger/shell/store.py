@@ -42,7 +42,6 @@ _COUNT_TOTALS = """
 """
 _CONFIRM_READ = "select confirm_read()"
 _NO_NAME = (None, None, None)
-_NOTHING = Balances()
 _NO_TOTALS: Mapping[int, tuple[Pair, ...]] = {}
 _KINDS_OF_TOTALS = 10
 INTERVALS_MAX = 4  # counted in one transaction, whose cards wait meanwhile
@@ -122,8 +121,11 @@ def gathered(
     Raises `Conflict` where a number was given to another card while this batch waited for the one that it was on: the
     other one is not locked, so nothing can be decided.
     """
-    numbers = {token: Number(card, live is not False, failures) for token, card, live, failures in row["numbers"] or ()}
-    cards = _cards(*(row[name] or () for name in ("cards", "accounts", "holds", "passes", "charges")))
+    failures = dict(row["tries"] or ())
+    numbers = {
+        token: Number(card, live is not False, failures.get(token, 0)) for token, card, live in row["numbers"] or ()
+    }
+    cards = _cards(*(row[name] or () for name in ("cards", "holds", "passes", "charges")))
     for number in numbers.values():
         if number.card is not None and number.card not in cards:
             raise Conflict("a number was given to another card meanwhile")
@@ -145,19 +147,11 @@ def gathered(
 
 def _cards(
     cards: Iterable[asyncpg.Record],
-    accounts: Iterable[asyncpg.Record],
     open_holds: Iterable[asyncpg.Record],
     passes: Iterable[asyncpg.Record],
     charged: Iterable[asyncpg.Record],
 ) -> dict[int, Card]:
-    """The cards by id, each with what its accounts hold; one whose account has never moved has zero."""
-    balances: dict[int, Balances] = {}
-    for card, kind, balance, floor, held in accounts:
-        value, owed, least, reserved = balances.get(card, _NOTHING)
-        if kind == Account.VALUE:
-            balances[card] = Balances(value + balance, owed, floor or 0, held)
-        elif kind == Account.OWED:
-            balances[card] = Balances(value, owed + balance, least, reserved)
+    """The cards by id, each with what its row holds and what hangs on it."""
     holds: dict[int, tuple[Hold, ...]] = {}
     for module, date, sequence, card, _, amount, expires_at, _ in open_holds:
         holds[card] = (*holds.get(card, ()), Hold(Name(module, date, sequence), amount, expires_at))
@@ -168,9 +162,11 @@ def _cards(
     return {
         card: Card(
             card, programme, _STATUS[status], verifier_key, verifier, valid_until, loads_on, loads_today, blocked,
-            holds.get(card, ()), visits.get(card), charges.get(card, ()), balances.get(card, _NOTHING),
+            holds.get(card, ()), visits.get(card), charges.get(card, ()), Balances(*balances),
         )
-        for card, programme, status, verifier_key, verifier, valid_until, loads_on, loads_today, blocked in cards
+        for (
+            card, programme, status, verifier_key, verifier, valid_until, loads_on, loads_today, blocked, *balances
+        ) in cards
     }  # fmt: skip
 
 

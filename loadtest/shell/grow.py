@@ -8,7 +8,7 @@ cannot be repeated with success.
 
 import datetime as dt
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -92,10 +92,6 @@ async def _fill(
     await connection.execute("select make_months()")
     first_id: int = (await connection.fetchval("select reserve_card_ids($1)", cards + FRESH_CARDS))[0]
     patterns = _patterns(registry, ring)
-    for start in range(0, cards + FRESH_CARDS, CHUNK):
-        places = range(start, min(start + CHUNK, cards + FRESH_CARDS))
-        await _copy_cards(connection, ring, patterns[True].card, places, first_id, cards)
-        progress(f"{places.stop} cards")
     rows, done = iter(history), 0
     while chunk := list(islice(rows, CHUNK)):
         await connection.copy_records_to_table(
@@ -106,11 +102,10 @@ async def _fill(
         done += len(chunk)
         progress(f"{done} authorizations")
     unit = registry.issuer.currency
-    await connection.copy_records_to_table(
-        "accounts",
-        records=((first_id + place, 1, unit, balance, 0) for place, balance in enumerate(history.balances)),
-        columns=("card", "kind", "unit", "balance", "floor"),
-    )
+    for start in range(0, cards + FRESH_CARDS, CHUNK):
+        places = range(start, min(start + CHUNK, cards + FRESH_CARDS))
+        await _copy_cards(connection, ring, patterns[True].card, places, first_id, history.balances, unit)
+        progress(f"{places.stop} cards")
     for month, serial in history.serials.items():
         await connection.execute(f"select setval('numbers_{month:%Y%m}', {serial})")
     progress("closing the days")
@@ -122,8 +117,15 @@ async def _fill(
 
 
 async def _copy_cards(
-    connection: Connection, ring: KeyRing, pattern: Card | None, places: range, first_id: int, sold: int
+    connection: Connection,
+    ring: KeyRing,
+    pattern: Card | None,
+    places: range,
+    first_id: int,
+    balances: Sequence[int],
+    unit: int,
 ) -> None:
+    sold = len(balances)
     if pattern is None:
         raise GrowError("the sale of a card leaves no card")
     verifier_key, token_key = ring.current(Purpose.VERIFIER), ring.current(Purpose.TOKEN)
@@ -139,9 +141,21 @@ async def _copy_cards(
             (first_id + place, pattern.programme, CardStatus.ACTIVE if place < sold else CardStatus.ISSUED)
             + ((verifier_key, codes[place]) if place in codes else (None, None))
             + ((pattern.valid_until, pattern.loads_on, pattern.loads_today) if place < sold else (None, None, 0))
+            + ((unit, balances[place]) if place < sold else (None, 0))
             for place in places
         ),
-        columns=("id", "programme", "status", "verifier_key", "verifier", "valid_until", "loads_on", "loads_today"),
+        columns=(
+            "id",
+            "programme",
+            "status",
+            "verifier_key",
+            "verifier",
+            "valid_until",
+            "loads_on",
+            "loads_today",
+            "unit",
+            "value",
+        ),
     )
     await connection.copy_records_to_table(
         "card_numbers",

@@ -456,7 +456,7 @@ async def load(issuer: Issuer, amount: int) -> None:
                select 1001, current_date, 1, (reserve_numbers(array[current_date]))[1], now(),
                       current_date, false, 18, 0, 0,
                       1, 978, id, $1, $1, 0, array[(100, 1, 978, $1)::posted::posting] from cards""",
-            "insert into accounts select id, 1, 978, $1, 0 from cards",
+            "update cards set unit = 978, value = $1",
         ):
             await connection.execute(sql, amount)
     finally:

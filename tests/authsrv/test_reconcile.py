@@ -97,9 +97,9 @@ async def test_what_is_to_be_known_is_told_apart(shop: Shop) -> None:
 BOOKS = {"balance", "trial balance"}
 PLANTED: list[tuple[set[str], str]] = [
     # Balances
-    (BOOKS, "update accounts set balance = balance + 1 where card = {gift} and kind = 1"),
-    ({"held", *BOOKS}, "delete from accounts where card = {gift} and kind = 1"),
-    ({"held"}, "update accounts set held = held + 1 where card = {gift} and kind = 1"),
+    (BOOKS, "update cards set value = value + 1 where id = {gift}"),
+    ({"held", *BOOKS}, "update cards set unit = null, value = 0, held = 0 where id = {gift}"),
+    ({"held"}, "update cards set held = held + 1 where id = {gift}"),
     (
         {"held"},
         (
@@ -107,7 +107,7 @@ PLANTED: list[tuple[set[str], str]] = [
             " is null"
         ),
     ),
-    ({"account"}, "insert into accounts (card, kind, unit, balance, floor) values ({gift}, 1, 32769, 0, 0)"),
+    ({"account"}, "update cards set unit = 32769 where id = {new}"),
     (
         {"closing", "trial balance"},
         (
@@ -116,10 +116,10 @@ PLANTED: list[tuple[set[str], str]] = [
         ),
     ),
     ({"closing", "trial balance"}, "insert into closed_days (day, closed_at) values ({today}, now())"),
-    ({"floor"}, "update accounts set floor = -100 where card = {gift} and kind = 1"),
-    ({"floor"}, "update accounts set floor = -200001 where card = {credit} and kind = 1"),
+    ({"floor"}, "update cards set floor = -100 where id = {gift}"),
+    ({"floor"}, "update cards set floor = -200001 where id = {credit}"),
     ({"below", "floor"}, "delete from authorizations where command = 82 and card = {credit}"),
-    ({"below", "held"}, "update accounts set held = balance + 1 where card = {gift} and kind = 1"),
+    ({"below", "held"}, "update cards set held = value + 1 where id = {gift}"),
     (
         {"below"},
         (
@@ -184,8 +184,8 @@ PLANTED: list[tuple[set[str], str]] = [
     (
         {"reversal", "undo", "undone beyond"},
         (
-            "delete from authorizations where command = 19 and approved = 50; update accounts set balance = "
-            "balance + 50 where card = {gift} and kind = 1"
+            "delete from authorizations where command = 19 and approved = 50; "
+            "update cards set value = value + 50 where id = {gift}"
         ),
     ),
     (

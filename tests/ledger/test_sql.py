@@ -285,7 +285,7 @@ class TestRecord:
 
         async def scene(owner: Connection, switch: Connection) -> None:
             await load(switch, 1, FIRST, 10)
-            await owner.execute("update accounts set unit = 32769")
+            await owner.execute("update cards set unit = 32769 where unit is not null")
             await owner.execute("alter table authorizations disable trigger append_only")
             await owner.execute("update authorizations set postings = array[(100, 1, 32769, 10)::posted::posting]")
             day = await today(owner)
@@ -336,6 +336,22 @@ class TestRecord:
 
         play(issuer, scene)
 
+    def test_a_card_has_one_unit(self, issuer: Any) -> None:
+        """That of its first movement: a posting in another is refused, and so is a floor."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            await load(switch, 1, FIRST, 1000)
+            await owner.execute(CREDIT)
+            await owner.execute("update cards set unit = 840")
+            day, before = await today(owner), await contents(owner)
+            load_again = postings((1, FIRST, TENDER, VALUE, 5))
+            await refused(record(switch, **names(day, 2), **load_again), "AU006")
+            limit = names(day, 2, card=SECOND, command=82)
+            await refused(record(switch, **limit, floors=[(SECOND, EUR, -500, -500)]), "AU009")
+            assert await contents(owner) == before
+
+        play(issuer, scene)
+
     @pytest.mark.parametrize(
         ("rows", "sqlstate"),
         [
@@ -343,8 +359,8 @@ class TestRecord:
             ([(1, FIRST, TENDER, TENDER, 1)], "23514"),  # one account
             ([(1, FIRST, TENDER, VALUE, 0)], "23514"),  # nothing
             ([(1, FIRST, TENDER, VALUE, -5)], "23514"),  # backwards
-            ([(1, None, TENDER, VALUE, 5)], "23502"),  # no card
-            ([(1, 99, TENDER, VALUE, 5)], "23503"),  # no such card
+            ([(1, None, TENDER, VALUE, 5)], "AU006"),  # no card
+            ([(1, 99, TENDER, VALUE, 5)], "AU006"),  # no such card
             ([(1, FIRST, TENDER, 3, 5)], "AU006"),  # no such account of a card
             ([(1, FIRST, 999, VALUE, 5)], "AU006"),  # no such account of the issuer
             ([(1, FIRST, TENDER, OWED, 5)], "23514"),  # owed above zero
@@ -503,7 +519,7 @@ class TestHistory:
             trial = "select sum(balance)::bigint from trial_balance group by unit"
             assert await owner.fetchval(trial) == 0
             assert await owner.fetchval("select count(*) from unbalanced_accounts") == 0
-            await owner.execute("update accounts set balance = balance + 1")
+            await owner.execute("update cards set value = value + 1 where unit is not null")
             assert await owner.fetchval(trial) == 1
             assert await owner.fetchval("select posted - balance from unbalanced_accounts") == -1
 
@@ -620,12 +636,34 @@ class TestGather:
                 for failures in (0, 1):  # the first try makes a row to lock, the second finds it
                     await switch.execute("begin")
                     found = await gather(switch, [day], b"nobody", coded=True)
-                    assert found["numbers"] == [(b"nobody", None, None, failures)]
+                    assert found["numbers"] == [(b"nobody", None, None)]
+                    assert found["tries"] == ([(b"nobody", failures)] if failures else None)
                     waiting = asyncio.create_task(gather(other, [day], b"nobody", coded=True))
                     await until_blocked(owner, other)
                     await record(switch, **names(day, failures + 1), tries=[(b"nobody", failures + 1)])
                     await switch.execute("commit")
-                    assert (await waiting)["numbers"] == [(b"nobody", None, None, failures + 1)]
+                    assert (await waiting)["tries"] == [(b"nobody", failures + 1)]
+
+        play(issuer, scene)
+
+    @pytest.mark.parametrize("live", [True, False])
+    def test_a_number_that_is_given_away_while_its_card_is_waited_for(self, issuer: Any, live: bool) -> None:
+        """Whom it leads to is read again: to a card that is not locked, or, dead, to the same one."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            async with connected(issuer.switch_dsn) as other:
+                await switch.execute("begin")
+                await gather(switch, [day], b"first")
+                await gather(switch, [day], b"second")
+                waiting = asyncio.create_task(gather(other, [day], b"first"))
+                await until_blocked(owner, other)
+                card = SECOND if live else FIRST
+                await record(switch, **names(day, 1), numbers=[(b"first", card, live)])
+                await switch.execute("commit")
+                found = await waiting
+                assert found["numbers"] == [(b"first", card, live)]
+                assert [row["id"] for row in found["cards"]] == [FIRST]
 
         play(issuer, scene)
 
@@ -642,7 +680,7 @@ class TestGather:
                 await load(switch, 1000, FIRST, 70)
                 await switch.execute("commit")
                 found = await waiting
-                assert [tuple(account) for account in found["accounts"]] == [(FIRST, VALUE, 70, 0, 0)]
+                assert [(card["id"], card["value"]) for card in found["cards"]] == [(FIRST, 70)]
                 assert found["recorded"][0]["ordinal"] == 1
 
         play(issuer, scene)
