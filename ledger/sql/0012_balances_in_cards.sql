@@ -195,7 +195,7 @@ begin
                (select r.ordinal, a.*, case when a.number is null then nextval(serials_from) end as serial
                   from unnest(p_asked) with ordinality r(m, d, s, token, coded, om, od, os, n, other, ordinal)
                   left join lateral (select tombstone, number, decided_at, token_key, digest_key, digest, answer from authorizations
-                                      where module = m and date = d and sequence = s and date = least_date offset 0) a on true offset 0) f;
+                                      where module = m and date = least_date and sequence = s offset 0) a on true offset 0) f;
     else
         select array_agg((r.ordinal, a.tombstone, a.number, a.decided_at, a.decided_at at time zone i.zone,
                           a.token_key, a.digest_key, a.digest, a.answer)::recorded_row) filter (where a.number is not null),
@@ -341,25 +341,25 @@ begin
     end if;
 
     -- Balances follow from the postings and from nothing else. A card has one unit, that of its first movement.
-    with posted as materialized (
-        select a.card, p.debit, p.credit, p.unit, p.amount from unnest(p_authorizations) a, unnest(a.postings) p
-    ), movement as (
-        select card, unit, sum(case 1 when credit then amount when debit then -amount else 0 end)::bigint as value,
-               sum(case 2 when credit then amount when debit then -amount else 0 end)::bigint as owed
-          from posted where debit < 100 or credit < 100 group by card, unit
+    with movement as (
+        select a.card, p.unit, sum(case 1 when p.credit then p.amount when p.debit then -p.amount else 0 end)::bigint as value,
+               sum(case 2 when p.credit then p.amount when p.debit then -p.amount else 0 end)::bigint as owed,
+               bool_or(p.debit < 100 or p.credit < 100) as of_card, bool_or(p.debit <> all (k.kinds) or p.credit <> all (k.kinds)) as strange
+          from unnest(p_authorizations) a, unnest(a.postings) p, (select array(select kind from account_kinds) as kinds) k
+         group by a.card, p.unit
     ), moved as (
         update cards c set unit = m.unit, value = c.value + m.value, owed = c.owed + m.owed
           from movement m
-         where c.id = m.card and (c.unit = m.unit or c.unit is null)
+         where c.id = m.card and m.of_card and (c.unit = m.unit or c.unit is null)
         returning m.value < 0 and c.value - c.held < c.floor
                   and m.value + coalesce((eased ->> c.id::text)::numeric, 0) < 0 as overdrawn
+    ), asked as (
+        select count(*) filter (where of_card) as cards, bool_or(strange) as strange, count(*) as many from movement
     )
-    select (select count(*) from movement) > count(*) or exists (select from posted p, (select array(select kind from account_kinds) as all) k
-                                                                  where p.debit <> all (k.all) or p.credit <> all (k.all)),
-           bool_or(m.overdrawn),
-           exists (select from posted) and exists (select from closed_days where day >= p_booked_on and closed_at is not null)
+    select a.strange or a.cards > m.cards, m.overdrawn,
+           a.many > 0 and exists (select from closed_days where day >= p_booked_on and closed_at is not null)
       into unknown, below, closed
-      from moved m;
+      from asked a, (select count(*) as cards, bool_or(overdrawn) as overdrawn from moved) m;
     if unknown then
         raise exception 'a posting on an account that does not exist' using errcode = 'AU006';
     end if;
