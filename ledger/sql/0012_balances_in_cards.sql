@@ -6,7 +6,9 @@
 --     further unit on a card will be a row of its own beside it.
 --   * Numbers were looked up again behind the lock, for the rare one that had been given to another card meanwhile. Now the card says
 --     by whom that was done last, and only where he could not be seen at the first look there is a second one.
+--     (Carried to another cluster by a dump, a transaction's number may lie ahead of that one's: then there is a second look too many.)
 --   * Wrong codes are read for those tokens only that have any.
+--   * The lock order is that of 0001 without accounts, which have no rows any more.
 
 do $$
 begin
