@@ -573,8 +573,8 @@ def _movement(layout: Layout, pid: int) -> tuple[int, dict[int, int]]:
         with contextlib.suppress(OSError, ValueError, IndexError):
             fields = stat.read_bytes().rpartition(b")")[2].split()
             if int(fields[1]) == pid and (stat.parent / "cmdline").read_bytes().startswith(STARTERS):
-                # Who waits for the disk works, however long the disk takes.
-                waits = time.monotonic_ns() if fields[0] == b"D" else 0
+                # Who waits for the disk or for a CPU works, however long that takes.
+                waits = time.monotonic_ns() if fields[0] in b"DR" else 0
                 ticks[int(stat.parent.name)] = int(fields[11]) + int(fields[12]) + waits
     return told, ticks
 

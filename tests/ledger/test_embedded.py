@@ -230,7 +230,15 @@ def test_a_start_that_stands_still_is_begun_anew(
 ) -> None:
     """A recovery in which nothing moves is ended and begun again, by whoever wants the server; what was committed is
     there."""
-    monkeypatch.setattr(embedded, "STILL_S", 0.5)
+    end, patience_s = embedded._stop, embedded.STILL_S
+
+    def end_and_be_patient(layout: embedded.Layout, *orders: tuple[tuple[signal.Signals, float], ...]) -> None:
+        """Only the start that is stopped here may stand still so soon; a busy machine delays the next one, too."""
+        end(layout, *orders)
+        monkeypatch.setattr(embedded, "STILL_S", patience_s)
+
+    monkeypatch.setattr(embedded, "STILL_S", 2.0)
+    monkeypatch.setattr(embedded, "_stop", end_and_be_patient)
     with attached(database_folder) as first:
         ask(first.admin_dsn, "create table kept as select 7 as number")
         os.kill(server_pid(database_folder), signal.SIGKILL)
