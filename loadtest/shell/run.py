@@ -7,6 +7,9 @@ from math import ceil
 from random import Random
 from typing import Final
 
+import asyncpg
+
+from ledger.shell.door import Connection
 from loadtest.cards import access_code_of
 from loadtest.measurement import CpuSample, Window
 from loadtest.profile import Load, Profile
@@ -33,8 +36,7 @@ WEIGHED_SIGN_ONS: Final = 200
 
 ENTRIES: Final = """
     select a.module, a.date, a.sequence, a.command, a.result, a.approved, a.number,
-           (select coalesce(sum(p.amount), 0)::bigint from postings p
-             where p.module = a.module and p.date = a.date and p.sequence = a.sequence) as posted
+           (select coalesce(sum(p.amount), 0)::bigint from unnest(a.postings) p) as posted
       from unnest($1::bigint[], $2::bigint[]) f(module, last),
            lateral (select * from authorizations
                      where module = f.module and date >= $3 and sequence > f.last offset 0) a
@@ -248,7 +250,14 @@ class Shift:
         return [exchange for till in tills.values() for exchange in till.exchanges()]
 
     def _entries(self) -> dict[Name, Entry]:
-        rows = self._ground.query(ENTRIES, list(self._last), list(self._last.values()), self._today - dt.timedelta(1))
+        last, since = self._last, self._today - dt.timedelta(1)
+
+        async def read(connection: Connection) -> list[asyncpg.Record]:
+            # A month that was empty when it was last analyzed would be read whole for each module.
+            await connection.execute("set enable_seqscan = off")
+            return await connection.fetch(ENTRIES, list(last), list(last.values()), since)
+
+        rows = self._ground.ask(read)
         return {(row["module"], date_number(row["date"]), row["sequence"]): Entry(*tuple(row)[3:]) for row in rows}
 
     def _books(self) -> list[str]:
