@@ -40,17 +40,18 @@ class Queue:
     def __init__(self, waiting_max: int) -> None:
         self._waiting: deque[Pending] = deque()
         self._waiting_max = waiting_max
+        self._wanted = 1
         self.filled = trio.Event()
         self.closed = False
 
     def put(self, pending: Pending) -> bool:
         """False where there is no room, or no more is taken."""
-        waiting = len(self._waiting)
-        if self.closed or waiting >= self._waiting_max:
+        waiting = self._waiting
+        if self.closed or len(waiting) >= self._waiting_max:
             return False
-        if not waiting:
+        waiting.append(pending)
+        if len(waiting) == self._wanted:
             self.filled.set()
-        self._waiting.append(pending)
         return True
 
     def waits(self) -> bool:
@@ -65,9 +66,15 @@ class Queue:
             waiting.clear()
         else:
             taken = [waiting.popleft() for _ in range(most)]
-        if not taken and not self.closed:
-            self.filled = trio.Event()
+        if not taken:
+            self.want(1)
         return taken
+
+    def want(self, many: int) -> None:
+        """Have `filled` set when so many wait, or no more will come."""
+        self._wanted = min(many, self._waiting_max)
+        if len(self._waiting) < self._wanted and not self.closed:
+            self.filled = trio.Event()
 
     def close(self) -> None:
         """Take nothing more."""

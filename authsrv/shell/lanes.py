@@ -2,7 +2,9 @@
 
 A lane takes whatever has gathered, without a timer, and settles it as one batch; the next batch gathers meanwhile.
 Which lane a request takes follows from its card, so that requests of one card meet in one batch rather than at its
-lock. That is for speed only: every law holds with requests spread over lanes at random (law 8).
+lock. Where many of a batch were of few cards, those who were just answered get a moment to ask again: a part of them
+taken at once could but wait for that card, which other processes lock too, and would cost a transaction more.
+That is for speed only: every law holds with requests spread over lanes at random (law 8).
 
 What must hold, whatever breaks (laws 1 and 4):
   * An answer leaves after its commit, or says no more than that this copy did nothing (91, 96).
@@ -35,6 +37,9 @@ logger = logging.getLogger(__name__)
 ATTEMPTS_MAX = 6
 BACK_OFF_S = 0.05
 BACK_OFF_MAX_S = 1.0
+CROWD = 8  # requests in a batch, from which on they can crowd around a card
+CROWDED = 2  # requests a card
+MOMENT_S = 0.005
 BATCHES_A_CROSSING = 64  # nothing cancels a crossing, so it has to end by itself, however many wait
 
 
@@ -48,10 +53,12 @@ class StaleRules(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Course:
-    """A lane at work over one connection; `batch` is what it has in hand, for whom a fault would be."""
+    """A lane at work over one connection; `batch` is what it has in hand, for whom a fault would be, and `crowd` how
+    many it has just answered who may crowd around a card again."""
 
     queue: Queue
     batch: list[Pending]
+    crowd: int = 0
 
 
 class Lanes:
@@ -85,21 +92,29 @@ class Lanes:
                     if not course.batch:
                         raise  # nobody's: a mistake of ours behind a COMMIT
                     await self.settle(course.batch, fault)
+                if course.crowd:
+                    queue.want(course.crowd)
+                    with trio.move_on_after(MOMENT_S):
+                        await queue.filled.wait()
             elif queue.closed:
                 return
             else:
                 await queue.filled.wait()
 
     async def _run(self, course: _Course, connection: Connection) -> None:
-        """Settle batch after batch over one connection, as long as there are any, up to the bound of a crossing."""
+        """Settle batch after batch over one connection, as long as there are any, up to the bound of a crossing or to a
+        batch that crowds around a card."""
         for left in reversed(range(BATCHES_A_CROSSING)):
+            going_on = left > 0
             if batch := self._timely(course.batch):
                 course.batch = batch
+                course.crowd = _crowd(batch)
+                going_on = going_on and not course.crowd
                 started = trio.current_time()
-                answers = await self._work(batch, course.queue.waits if left else _nobody)(connection)
+                answers = await self._work(batch, course.queue.waits if going_on else _nobody)(connection)
                 course.batch = []
                 self._reply(batch, answers, started)
-            course.batch = course.queue.take(self._batch_max) if left else []
+            course.batch = course.queue.take(self._batch_max) if going_on else []
             if not course.batch:
                 return
 
@@ -211,6 +226,12 @@ class Lanes:
             f": {fault}" if isinstance(fault, LedgerFault) else ""
         )  # others' words could hold what must not be logged
         logger.warning("a batch of %d did not settle: %s%s", len(batch), type(fault).__name__, what)
+
+
+def _crowd(batch: Sequence[Pending]) -> int:
+    """How many requests a batch has that crowds around few cards; none, if it does not."""
+    many = len(batch)
+    return many if many >= CROWD and len({pending.ask.token for pending in batch}) * CROWDED <= many else 0
 
 
 def _nobody() -> bool:

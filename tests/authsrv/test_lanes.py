@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 import trio
+import trio.testing
 from back_office import active_card, recorded, snapshot
 from faulty_door import LOST_AFTER, LOST_BEFORE, FaultyDoor, through
 from shop import CODE, CODED, Waiting
@@ -240,6 +242,55 @@ class TestLanes:
         await shop_lanes.run()
         assert answers == [Result.APPROVED] * 9
         assert door.calls == 2
+
+    @pytest.mark.parametrize("back", [8, 3])
+    async def test_who_crowds_around_a_card_is_given_a_moment(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch, back: int
+    ) -> None:
+        """Eight on one card that were answered and ask again one after the other are one transaction; where only three
+        do, the moment passes and they are answered. Eight on eight cards are waited for by nobody."""
+        monkeypatch.setattr(lanes, "MOMENT_S", 30.0 if back == 8 else 0.2)
+        asks, answers = await sales(shop, 8 + back), list[int]()
+        first, again = asks[:8], asks[8:]
+        shop_lanes = through(shop, shop.door).lanes
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                assert all(shop_lanes.queues.offer(pending(ask, answers)) for ask in first)
+                nursery.start_soon(shop_lanes.run)
+                while len(answers) < 8:
+                    await trio.lowlevel.checkpoint()
+                for ask in again:
+                    await trio.testing.wait_all_tasks_blocked()
+                    assert shop_lanes.queues.offer(pending(ask, answers))
+                while len(answers) < 8 + back:
+                    await trio.lowlevel.checkpoint()
+                shop_lanes.close()
+        assert answers == [Result.APPROVED] * (8 + back)
+        sequences = [ask.name.sequence for ask in asks]
+        rows = await shop.query(
+            """select count(*) as rows from authorizations where module = $1 and sequence = any($2)
+                group by decided_at order by min(sequence)""",
+            asks[0].name.module,
+            sequences,
+        )
+        assert [row["rows"] for row in rows] == [8, back]
+
+    async def test_no_crowd_is_waited_for_in_vain(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Behind eight on eight cards the next request is taken at once; behind eight on one, a close is."""
+        monkeypatch.setattr(lanes, "MOMENT_S", inf)
+        spread = [ask for _ in range(8) for ask in await sales(shop)]
+        further, answers = await sales(shop, 9), list[int]()
+        shop_lanes = through(shop, shop.door).lanes
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                assert all(shop_lanes.queues.offer(pending(ask, answers)) for ask in spread)
+                nursery.start_soon(shop_lanes.run)
+                for many, coming in ((8, further[:8]), (16, further[8:])):
+                    while len(answers) < many:
+                        await trio.lowlevel.checkpoint()
+                    assert all(shop_lanes.queues.offer(pending(ask, answers)) for ask in coming)
+                shop_lanes.close()
+        assert answers == [Result.APPROVED] * 17
 
     async def test_a_fault_stops_nobody_behind_it(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
         """A bad request in the second of three batches gets 96 alone; the first was answered, the third still is."""
