@@ -73,7 +73,9 @@ class Queue:
     def want(self, many: int) -> None:
         """Have `filled` set when so many wait, or no more will come."""
         self._wanted = min(many, self._waiting_max)
-        if len(self._waiting) < self._wanted and not self.closed:
+        if self.closed or len(self._waiting) >= self._wanted:
+            self.filled.set()
+        else:
             self.filled = trio.Event()
 
     def close(self) -> None:

@@ -275,6 +275,16 @@ class TestLanes:
         )
         assert [row["rows"] for row in rows] == [8, back]
 
+    async def test_as_many_as_are_wanted_wait_already(self, shop: Shop) -> None:
+        """A queue that waited for more in vain says at once that those who wait by now are as many as are wanted."""
+        queue = through(shop, shop.door).lanes.queues.each[0]
+        asks, answers = await sales(shop, 4), list[int]()
+        queue.want(4)
+        assert all(queue.put(pending(ask, answers)) for ask in asks[:3])
+        assert not queue.filled.is_set()
+        queue.want(2)
+        assert queue.filled.is_set()
+
     async def test_no_crowd_is_waited_for_in_vain(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
         """Behind eight on eight cards the next request is taken at once; behind eight on one, a close is."""
         monkeypatch.setattr(lanes, "MOMENT_S", inf)
