@@ -4,7 +4,7 @@ What must hold:
   * A token or verifier of version n is the one of version n - 1 put through key n, so that both rotate without
     numbers or codes.
   * A verifier is bound to its card's id: moved to another card's row, it fits no code.
-  * A sealed answer is bound to its name and page.
+  * A sealed answer is bound to its name and page, and to the dictionary that it was compressed by.
   * Keys leave the ring in no repr. Python cannot wipe them; nothing here claims to.
 """
 
@@ -17,6 +17,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from authsrv.compression import DICTIONARY, compressed, decompressed
 from ledger.names import Name
 from protocol.crypto import Cmac, Hmac, check_value
 
@@ -28,6 +29,8 @@ ANSWER_BYTES: Final = 1400
 
 _VERIFIER_FIRST, _VERIFIER_NEXT, _TOKEN_FIRST, _TOKEN_NEXT = b"\1", b"\2", b"\3", b"\4"
 _NO_CARD: Final = 0
+_VERSION_BITS: Final = 12  # of the two bytes before a sealed answer; above them the number of its dictionary
+_VERSION_MAX: Final = 2**_VERSION_BITS - 1
 
 
 class KeyFault(Exception):
@@ -106,7 +109,9 @@ class KeyRing:
         self._digests = {version: Hmac(key) for (purpose, version), key in keys.items() if purpose is Purpose.DIGEST}
         self._records = {version: AESGCM(key) for (purpose, version), key in keys.items() if purpose is Purpose.RECORD}
         self._record = self._records[self._current[Purpose.RECORD]]
-        self._record_version = self._current[Purpose.RECORD].to_bytes(2)
+        if self._current[Purpose.RECORD] > _VERSION_MAX:
+            raise KeyFault(f"the database holds {self._current[Purpose.RECORD]} record keys, of at most {_VERSION_MAX}")
+        self._record_version = (DICTIONARY << _VERSION_BITS | self._current[Purpose.RECORD]).to_bytes(2)
 
     def __repr__(self) -> str:
         return "<KeyRing>"
@@ -156,20 +161,27 @@ class KeyRing:
         return self._digests[version or self.digest_key].tag(identity)[:DIGEST_BYTES]
 
     def seal(self, name: Name, page: int, answer: bytes, nonce: bytes) -> bytes:
-        """A recorded answer for the ledger: version, nonce, and the answer without its trailing zeros, sealed.
+        """A recorded answer for the ledger: dictionary and version, nonce, and the answer without its trailing zeros,
+        compressed and sealed.
 
         Who made the answer hands it in before it is filled up: to take off a thousand zeros costs more than to seal.
         """
-        sealed: bytes = self._record.encrypt(nonce, answer.rstrip(b"\0"), _place(name, page))
-        return self._record_version + nonce + sealed
+        small = compressed(answer.rstrip(b"\0"))
+        return self._record_version + nonce + self._record.encrypt(nonce, small, _place(name, page, DICTIONARY))
 
     def open(self, name: Name, page: int, sealed: bytes) -> bytes:
         """The recorded answer, 1,400 bytes; raises KeyFault if it is not this name's and page's, or was changed."""
-        version, nonce = int.from_bytes(sealed[:2]), sealed[2 : 2 + NONCE_BYTES]
+        dictionary, version = divmod(int.from_bytes(sealed[:2]), _VERSION_MAX + 1)
+        nonce = sealed[2 : 2 + NONCE_BYTES]
         try:
-            answer = self._records[version].decrypt(nonce, sealed[2 + NONCE_BYTES :], _place(name, page))
+            answer = self._records[version].decrypt(nonce, sealed[2 + NONCE_BYTES :], _place(name, page, dictionary))
         except (KeyError, InvalidTag):
             raise KeyFault(f"a recorded answer does not open under record key {version}") from None
+        if dictionary:  # none: from before answers were compressed
+            try:
+                answer = decompressed(answer, dictionary, ANSWER_BYTES)
+            except ValueError as error:
+                raise KeyFault(str(error)) from None
         return filled_up(answer)
 
     def _nest(self, keys: Mapping[tuple[Purpose, int], bytes], purpose: Purpose) -> tuple[Cmac, ...]:
@@ -195,6 +207,7 @@ def _nested(macs: tuple[Cmac, ...], first: bytes, following: bytes) -> bytes:
     return value
 
 
-def _place(name: Name, page: int) -> bytes:
+def _place(name: Name, page: int, dictionary: int) -> bytes:
     module, date, sequence = name
-    return f"{module} {date.toordinal()} {sequence} {page}".encode("ascii")
+    place = f"{module} {date.toordinal()} {sequence} {page}"
+    return f"{place} {dictionary}".encode("ascii") if dictionary else place.encode("ascii")

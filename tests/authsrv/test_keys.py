@@ -6,9 +6,11 @@ import datetime as dt
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authsrv.compression import DICTIONARY
 from authsrv.keys import (
     ANSWER_BYTES,
     ISSUER_PURPOSES,
@@ -172,6 +174,25 @@ class TestAnswers:
             changed[place] ^= 1
             with pytest.raises(KeyFault):
                 keys.open(NAME, 1, bytes(changed))
+
+    def test_an_answer_from_before_they_were_compressed_opens(self) -> None:
+        """Version, nonce, and the text itself under the key, bound to its name and page."""
+        text = f"{NAME.module} {NAME.date.toordinal()} {NAME.sequence} 1".encode()
+        sealed = b"\0\1" + NONCE + AESGCM(key(Purpose.RECORD, 1)).encrypt(NONCE, b"approved", text)
+        assert ring().open(NAME, 1, sealed) == b"approved".ljust(ANSWER_BYTES, b"\0")
+
+    def test_it_says_by_which_dictionary_it_is_read(self) -> None:
+        """Told to be of none, or of one that this program does not have, it does not open."""
+        keys = ring()
+        sealed = keys.seal(NAME, 1, b"approved", NONCE)
+        assert sealed[0] >> 4 == DICTIONARY
+        for other in (0, DICTIONARY + 1):
+            with pytest.raises(KeyFault, match="does not open"):
+                keys.open(NAME, 1, bytes([other << 4 | sealed[0] & 0xF]) + sealed[1:])
+        place = f"{NAME.module} {NAME.date.toordinal()} {NAME.sequence} 1 {DICTIONARY + 1}".encode()
+        newer = AESGCM(key(Purpose.RECORD, 1)).encrypt(NONCE, b"what only a newer program reads", place)
+        with pytest.raises(KeyFault, match="install the newer program"):
+            keys.open(NAME, 1, bytes([DICTIONARY + 1 << 4, 1]) + NONCE + newer)
 
     def test_old_answers_open_after_a_change_of_keys(self) -> None:
         """An answer says which version sealed it; a ring without that version says so and no more."""
