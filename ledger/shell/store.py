@@ -5,29 +5,23 @@ batch before did that, gather, decide, record, commit. Deciding is the caller's 
 and the writes. A batch that records nothing still commits, and has its COMMIT wait like any other: what it answers from
 may be visible and not yet safe.
 
-Rows are turned into the ledger's types here and nowhere else, and the other way here and in `ledger.shell.rows`.
+Rows are turned into the ledger's types, and the other way, in `ledger.rows` and nowhere else.
 """
 
 import datetime as dt
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import asyncpg
 
-from ledger.accounts import Account, Balances
-from ledger.authorizations import Original, Recorded
 from ledger.batch import Gathered, Lookup, Writes
-from ledger.cards import Card, CardStatus, Number
-from ledger.charges import Charge
-from ledger.faults import Conflict, TooMuch, Unfit
-from ledger.holds import Hold, HoldEnd
+from ledger.faults import TooMuch, Unfit
 from ledger.names import Name
-from ledger.passes import Pass
-from ledger.postings import Posting
+from ledger.rows import NO_TOTALS, array, asked_rows, gathered, written
 from ledger.shell.door import ANSWER_S, Connection, commit
-from ledger.shell.rows import RowTypes, array, asked_rows, authorization_rows, row_types
+from ledger.shell.row_types import row_types
 from ledger.totals import Pair
 
 T = TypeVar("T")
@@ -42,10 +36,8 @@ _COUNT_TOTALS = """
 """
 _CONFIRM_READ = "select confirm_read()"
 _NO_NAME = (None, None, None)
-_NO_TOTALS: Mapping[int, tuple[Pair, ...]] = {}
 _KINDS_OF_TOTALS = 10
 INTERVALS_MAX = 4  # counted in one transaction, whose cards wait meanwhile
-_STATUS = {status.value: status for status in CardStatus}
 
 
 def transact(
@@ -78,7 +70,7 @@ def transact(
             found = replace(found, spent=spent)
         answers, writes = decide(found)
         if writes.authorizations:
-            await connection.execute(_RECORD, *_recorded(row, writes, types), timeout=ANSWER_S)
+            await connection.execute(_RECORD, *written(row, writes, types), timeout=ANSWER_S)
         else:
             await connection.execute(_CONFIRM_READ, timeout=ANSWER_S)
         await commit(connection, begin=more())
@@ -102,7 +94,7 @@ async def _count_totals(connection: Connection, lookups: Sequence[Lookup]) -> Ma
     """What stands in the books of each interval that is asked for, by its place; one statement, or none."""
     asked = {place: lookup.interval for place, lookup in enumerate(lookups) if lookup.interval is not None}
     if not asked:
-        return _NO_TOTALS
+        return NO_TOTALS
     if len(asked) > INTERVALS_MAX:
         raise TooMuch(f"{len(asked)} intervals are to be counted at once")
     columns = [list(column) for column in zip(*asked.values(), strict=True)]
@@ -111,141 +103,6 @@ async def _count_totals(connection: Connection, lookups: Sequence[Lookup]) -> Ma
     for ordinal, kind, count, total in await connection.fetch(_COUNT_TOTALS, *columns, timeout=ANSWER_S):
         counted[places[ordinal - 1]][kind] = (count, total)
     return {place: tuple(pairs) for place, pairs in counted.items()}
-
-
-def gathered(
-    row: asyncpg.Record, lookups: Sequence[Lookup], totals: Mapping[int, tuple[Pair, ...]] = _NO_TOTALS
-) -> Gathered:
-    """What `gather` returned, in the ledger's types; places count from 0 as in `lookups`.
-
-    Raises `Conflict` where a number was given to another card while this batch waited for the one that it was on: the
-    other one is not locked, so nothing can be decided.
-    """
-    failures = dict(row["tries"] or ())
-    numbers = {
-        token: Number(card, live is not False, failures.get(token, 0)) for token, card, live in row["numbers"] or ()
-    }
-    cards = _cards(*(row[name] or () for name in ("cards", "holds", "passes", "charges")))
-    for number in numbers.values():
-        if number.card is not None and number.card not in cards:
-            raise Conflict("a number was given to another card meanwhile")
-    return Gathered(
-        registry=row["registry"],
-        decided_at=row["decided_at"],
-        local_at=row["local_at"],
-        booked_on=row["booked_on"],
-        serials=row["serials"],
-        tombstone_serials=row["tombstone_serials"] or [None] * len(lookups),
-        recorded={item[0] - 1: Recorded(*item[1:]) for item in row["recorded"] or ()},
-        originals={item["ordinal"] - 1: _original(item) for item in row["originals"] or ()},
-        numbers=numbers,
-        cards=cards,
-        bad_cards=dict(row["budgets"] or ()),
-        totals=totals,
-    )
-
-
-def _cards(
-    cards: Iterable[asyncpg.Record],
-    open_holds: Iterable[asyncpg.Record],
-    passes: Iterable[asyncpg.Record],
-    charged: Iterable[asyncpg.Record],
-) -> dict[int, Card]:
-    """The cards by id, each with what its row holds and what hangs on it."""
-    holds: dict[int, tuple[Hold, ...]] = {}
-    for module, date, sequence, card, _, amount, expires_at, _ in open_holds:
-        holds[card] = (*holds.get(card, ()), Hold(Name(module, date, sequence), amount, expires_at))
-    visits = {card: Pass(*rest) for card, *rest in passes}
-    charges: dict[int, tuple[Charge, ...]] = {}
-    for card, module, date, sequence, due_on, amount in charged:
-        charges[card] = (*charges.get(card, ()), Charge(Name(module, date, sequence), due_on, amount))
-    return {
-        card: Card(
-            card, programme, _STATUS[status], verifier_key, verifier, valid_until, loads_on, loads_today, blocked,
-            holds.get(card, ()), visits.get(card), charges.get(card, ()), Balances(*balances),
-        )
-        for (
-            card, programme, status, verifier_key, verifier, valid_until, loads_on, loads_today, blocked, *balances
-        ) in cards
-    }  # fmt: skip
-
-
-def _original(item: asyncpg.Record) -> Original:
-    undone = Name(item["original_module"], item["original_date"], item["original_sequence"])
-    return Original(
-        name=Name(item["module"], item["date"], item["sequence"]),
-        tombstone=item["tombstone"],
-        number=item["number"],
-        command=item["command"],
-        result=item["result"],
-        unit=item["unit"],
-        card=item["card"],
-        requested=item["requested"],
-        approved=item["approved"],
-        booked_on=item["booked_on"],
-        original=undone if undone.module is not None else None,
-        reversed=item["reversed"],
-        refunded=item["refunded"],
-        postings=tuple(
-            Posting(Account(debit), Account(credit), amount) for debit, credit, amount in item["postings"] or ()
-        ),
-        answers=tuple(item["answers"] or ()),
-        decided_at=item["decided_at"],
-        ended=HoldEnd(item["ended"]) if item["ended"] is not None else None,
-        term_days=item["term_days"],
-    )
-
-
-# Record
-
-
-def _recorded(row: asyncpg.Record, writes: Writes, types: RowTypes) -> tuple[Any, ...]:
-    """The arguments of `record`: the moment, then an array of rows for each sort of row."""
-    rows = writes.authorizations
-    return (
-        row["decided_at"],
-        row["booked_on"],
-        row["local_at"].date(),
-        array(types.authorization, len(rows), authorization_rows(rows, types)),
-        [
-            (*undo.original, undo.reversal, undo.amount, *each.name)
-            for each in rows
-            if each.undos
-            for undo in each.undos
-        ],
-        [
-            (*each.name, page, answer)
-            for each in rows
-            if len(each.answers) > 1
-            for page, answer in enumerate(each.answers[1:], start=2)
-        ],
-        [(card.id, *card.kept) for card in writes.cards.values()],
-        list(writes.failures.items()),
-        list(writes.bad_cards.items()),
-        [(token, number.card, number.live) for token, number in writes.numbers.items()],
-        [
-            (*name, card, unit, hold.amount, hold.expires_at, writes.ended.get(name))
-            for name, (card, unit, hold) in writes.holds.items()
-        ],
-        [(*name, end) for name, end in writes.ended.items() if name not in writes.holds],
-        [(card, *visits, lapses_on) for card, (visits, lapses_on) in writes.passes.items()],
-        [(card, *lapse) for card, lapse in writes.lapses.items()],
-        [(card, *floor) for card, floor in writes.floors.items()],
-        [(card, *charge.name, charge.due_on, charge.amount) for card, charge in writes.charges],
-        [
-            (
-                *name,
-                interval.unit,
-                interval.first,
-                interval.last,
-                interval.from_date,
-                interval.to_date,
-                list(asked),
-                list(counted),
-            )
-            for name, (interval, asked, counted) in writes.totals.items()
-        ],
-    )
 
 
 # Other reads

@@ -22,8 +22,9 @@ from authsrv.shell.rules import Rules
 from ledger.batch import Lookup
 from ledger.faults import Unavailable
 from ledger.names import Name
+from ledger.rows import array, asked_rows
 from ledger.shell.door import open_door
-from ledger.shell.rows import array, asked_rows, row_types
+from ledger.shell.row_types import row_types
 from protocol.messages import Response
 from protocol.numbers import Command, Flag, Result
 

@@ -29,11 +29,11 @@ from authsrv.shell.finance import look
 from authsrv.shell.lanes import Lanes
 from authsrv.shell.rules import Rules
 from ledger.accounts import Account
+from ledger.rows import gathered
 from ledger.shell import store
 from ledger.shell.database import Passwords, create_issuer_database
 from ledger.shell.door import open_door
 from ledger.shell.migrate import migrate
-from ledger.shell.store import gathered
 from loyalty.source import parse_programme
 from protocol.messages import OriginalName, Response, Totals
 from protocol.numbers import Command, Reason, Result

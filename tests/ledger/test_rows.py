@@ -17,7 +17,8 @@ from ledger.authorizations import Authorization
 from ledger.batch import Lookup
 from ledger.names import Name
 from ledger.postings import Posting
-from ledger.shell.rows import RowTypes, array, asked_rows, authorization_rows, row_types
+from ledger.rows import RowTypes, array, asked_rows, authorization_rows
+from ledger.shell.row_types import row_types
 
 if TYPE_CHECKING:
     pass

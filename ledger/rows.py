@@ -1,4 +1,5 @@
-"""The rows of a batch as PostgreSQL reads them: arrays of its composite types, packed by `struct`.
+"""What crosses the border of the database for a batch, both ways: its rows in the ledger's types, and the ledger's rows
+as PostgreSQL reads them, arrays of its composite types packed by `struct`.
 
 The driver packs such an array field by field and looks at each field's type first, which took longer than all else
 that Python does for an authorization in the ledger. Here a row of the common shape is two calls of `struct`, and any
@@ -13,16 +14,22 @@ type, its length and the value. -1 as a length is a null.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any, Final
-from weakref import WeakKeyDictionary
+from typing import Any, Final, TypeAlias
 
-from ledger.authorizations import Authorization
-from ledger.batch import Lookup
+from ledger.accounts import Account, Balances
+from ledger.authorizations import Authorization, Original, Recorded
+from ledger.batch import Gathered, Lookup, Writes
+from ledger.cards import Card, CardStatus, Number
+from ledger.charges import Charge
+from ledger.faults import Conflict
+from ledger.holds import Hold, HoldEnd
+from ledger.names import Name
+from ledger.passes import Pass
 from ledger.postings import Posting
-from ledger.shell.door import ANSWER_S, Connection
+from ledger.totals import Pair
 
 _DAY_0: Final = dt.date(2000, 1, 1).toordinal()
 _BYTES: Final = 17
@@ -32,6 +39,10 @@ _ARRAY: Final = Struct(">iiIii")
 _NULLS: Final = {column: _TWO.pack(oid, -1) for column, (oid, _) in _TYPES.items()}
 _HEADS: Final = {column: _TWO.pack(oid, length) for column, (oid, length) in _TYPES.items()}
 _VALUES: Final = {column: Struct(f">{column}") for column in "?hiq"} | {"d": Struct(">i")}
+_STATUS: Final = {status.value: status for status in CardStatus}
+NO_TOTALS: Final[Mapping[int, tuple[Pair, ...]]] = {}
+
+Found: TypeAlias = Any  # a row as the driver hands it over: columns by name or by place
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +86,13 @@ def _full(columns: str) -> Struct:
     return Struct(">ii" + "".join("8s" + {"d": "i"}.get(column, column) for column in columns))
 
 
-_Q, _D, _I, _H, _F = (_HEADS[column] for column in "qdih?")
+_Q: Final = _HEADS["q"]
+_D: Final = _HEADS["d"]
+_I: Final = _HEADS["i"]
+_H: Final = _HEADS["h"]
+_F: Final = _HEADS["?"]
 
-_ASKED_HEAD = Struct(_full("qdq").format + "Ii")
+_ASKED_HEAD: Final = Struct(_full("qdq").format + "Ii")
 _ASKED_TAILS: Final = {
     coded: _HEADS["?"] + _VALUES["?"].pack(coded) + b"".join(map(_NULLS.__getitem__, "qdqqb"))
     for coded in (False, True)
@@ -107,10 +122,10 @@ def asked_rows(lookups: Iterable[Lookup]) -> list[bytes]:
 
 
 _NO_ORIGINAL: Final = _NULLS["q"] + _NULLS["d"] + _NULLS["q"]
-_AUTHORIZATION_HEAD = Struct(_full("qdqq?ihiiiiiqqqq").format + "24s8si8siIi")
+_AUTHORIZATION_HEAD: Final = Struct(_full("qdqq?ihiiiiiqqqq").format + "24s8si8siIi")
 _NO_TERM_DAYS: Final = _NULLS[_TERM_DAYS]
 _AUTHORIZATION_FIXED: Final = _AUTHORIZATION_HEAD.size - 4 + 8 + len(_NO_TERM_DAYS)
-_POSTED_ROW = _full(_POSTED)
+_POSTED_ROW: Final = _full(_POSTED)
 _POSTED_FIXED: Final = _POSTED_ROW.size - 4
 
 
@@ -186,25 +201,137 @@ def array(oid: int, count: int, rows: Iterable[bytes]) -> bytes:
     return b"".join((_ARRAY.pack(1, 0, oid, count, 1), *rows))
 
 
-_KNOWN: WeakKeyDictionary[Connection, RowTypes] = WeakKeyDictionary()
-_PACKED: Final = ("asked_row[]", "authorization_row[]")
-_TYPES_OF_ROWS: Final = ("asked_row", "authorization_row", "posting", "posting[]")
-_ASK_TYPES: Final = "select " + ", ".join(f"'{name}'::regtype::oid" for name in (*_TYPES_OF_ROWS, *_PACKED))
+# From the database
 
 
-async def row_types(connection: Connection) -> RowTypes:
-    """The types as this connection's database numbers them, and from then on it takes arrays of rows packed.
+def gathered(row: Found, lookups: Sequence[Lookup], totals: Mapping[int, tuple[Pair, ...]] = NO_TOTALS) -> Gathered:
+    """What `gather` returned, in the ledger's types; places count from 0 as in `lookups`.
 
-    One round trip for each connection's first batch.
+    Raises `Conflict` where a number was given to another card while this batch waited for the one that it was on: the
+    other one is not locked, so nothing can be decided.
     """
-    known = _KNOWN.get(connection)
-    if known is None:
-        oids = await connection.fetchrow(_ASK_TYPES, timeout=ANSWER_S)
-        assert oids is not None  # noqa: S101 -- a select without a from has one row
-        asked, authorization, posting, postings, *packed = oids
-        # asyncpg lets nobody pack a composite type, or an array, in a public way.
-        settings = connection._protocol.get_settings()  # type: ignore[attr-defined]  # noqa: SLF001
-        for name, oid in zip(_PACKED, packed, strict=True):
-            settings.add_python_codec(oid, name, "", [], "scalar", bytes, bytes, "binary")
-        known = _KNOWN[connection] = RowTypes(asked, authorization, posting, postings)
-    return known
+    failures = dict(row["tries"] or ())
+    numbers = {
+        token: Number(card, live is not False, failures.get(token, 0)) for token, card, live in row["numbers"] or ()
+    }
+    cards = _cards(*(row[name] or () for name in ("cards", "holds", "passes", "charges")))
+    for number in numbers.values():
+        if number.card is not None and number.card not in cards:
+            raise Conflict("a number was given to another card meanwhile")
+    return Gathered(
+        registry=row["registry"],
+        decided_at=row["decided_at"],
+        local_at=row["local_at"],
+        booked_on=row["booked_on"],
+        serials=row["serials"],
+        tombstone_serials=row["tombstone_serials"] or [None] * len(lookups),
+        recorded={item[0] - 1: Recorded(*item[1:]) for item in row["recorded"] or ()},
+        originals={item["ordinal"] - 1: _original(item) for item in row["originals"] or ()},
+        numbers=numbers,
+        cards=cards,
+        bad_cards=dict(row["budgets"] or ()),
+        totals=totals,
+    )
+
+
+def _cards(
+    cards: Iterable[Found],
+    open_holds: Iterable[Found],
+    passes: Iterable[Found],
+    charged: Iterable[Found],
+) -> dict[int, Card]:
+    """The cards by id, each with what its row holds and what hangs on it."""
+    holds: dict[int, tuple[Hold, ...]] = {}
+    for module, date, sequence, card, _, amount, expires_at, _ in open_holds:
+        holds[card] = (*holds.get(card, ()), Hold(Name(module, date, sequence), amount, expires_at))
+    visits = {card: Pass(*rest) for card, *rest in passes}
+    charges: dict[int, tuple[Charge, ...]] = {}
+    for card, module, date, sequence, due_on, amount in charged:
+        charges[card] = (*charges.get(card, ()), Charge(Name(module, date, sequence), due_on, amount))
+    return {
+        card: Card(
+            card, programme, _STATUS[status], verifier_key, verifier, valid_until, loads_on, loads_today, blocked,
+            holds.get(card, ()), visits.get(card), charges.get(card, ()), Balances(*balances),
+        )
+        for (
+            card, programme, status, verifier_key, verifier, valid_until, loads_on, loads_today, blocked, *balances
+        ) in cards
+    }  # fmt: skip
+
+
+def _original(item: Found) -> Original:
+    undone = Name(item["original_module"], item["original_date"], item["original_sequence"])
+    return Original(
+        name=Name(item["module"], item["date"], item["sequence"]),
+        tombstone=item["tombstone"],
+        number=item["number"],
+        command=item["command"],
+        result=item["result"],
+        unit=item["unit"],
+        card=item["card"],
+        requested=item["requested"],
+        approved=item["approved"],
+        booked_on=item["booked_on"],
+        original=undone if undone.module is not None else None,
+        reversed=item["reversed"],
+        refunded=item["refunded"],
+        postings=tuple(
+            Posting(Account(debit), Account(credit), amount) for debit, credit, amount in item["postings"] or ()
+        ),
+        answers=tuple(item["answers"] or ()),
+        decided_at=item["decided_at"],
+        ended=HoldEnd(item["ended"]) if item["ended"] is not None else None,
+        term_days=item["term_days"],
+    )
+
+
+# To the database
+
+
+def written(row: Found, writes: Writes, types: RowTypes) -> tuple[Any, ...]:
+    """The arguments of `record`: the moment that was gathered, then an array of rows for each sort of row."""
+    rows = writes.authorizations
+    return (
+        row["decided_at"],
+        row["booked_on"],
+        row["local_at"].date(),
+        array(types.authorization, len(rows), authorization_rows(rows, types)),
+        [
+            (*undo.original, undo.reversal, undo.amount, *each.name)
+            for each in rows
+            if each.undos
+            for undo in each.undos
+        ],
+        [
+            (*each.name, page, answer)
+            for each in rows
+            if len(each.answers) > 1
+            for page, answer in enumerate(each.answers[1:], start=2)
+        ],
+        [(card.id, *card.kept) for card in writes.cards.values()],
+        list(writes.failures.items()),
+        list(writes.bad_cards.items()),
+        [(token, number.card, number.live) for token, number in writes.numbers.items()],
+        [
+            (*name, card, unit, hold.amount, hold.expires_at, writes.ended.get(name))
+            for name, (card, unit, hold) in writes.holds.items()
+        ],
+        [(*name, end) for name, end in writes.ended.items() if name not in writes.holds],
+        [(card, *visits, lapses_on) for card, (visits, lapses_on) in writes.passes.items()],
+        [(card, *lapse) for card, lapse in writes.lapses.items()],
+        [(card, *floor) for card, floor in writes.floors.items()],
+        [(card, *charge.name, charge.due_on, charge.amount) for card, charge in writes.charges],
+        [
+            (
+                *name,
+                interval.unit,
+                interval.first,
+                interval.last,
+                interval.from_date,
+                interval.to_date,
+                list(asked),
+                list(counted),
+            )
+            for name, (interval, asked, counted) in writes.totals.items()
+        ],
+    )
