@@ -17,6 +17,7 @@ from loadtest.result import run_result
 from loadtest.shell import compare as comparing
 from loadtest.shell import grow as growing
 from loadtest.shell.baseline import BaselineError
+from loadtest.shell.bounds import measure_bounds
 from loadtest.shell.ground import Size, open_ground
 from loadtest.shell.grow import GrowError
 from loadtest.shell.growth import growth as measure_growth
@@ -102,6 +103,28 @@ def compare(
     _report(result, as_json)
     if below(result, bar):
         raise typer.Exit(1)
+
+
+@app.command()
+def bounds(
+    turn_s: Annotated[float, typer.Option(min=1, help="Seconds of each turn.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 3,
+    data_dir: DataDir = None,
+    setting: Settings = None,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what bounds the ratio of `compare`: the CPU of each part of an authorization, apart.
+
+    `ratio_at_most` is the procedure's CPU over that of the batch SQL and of the way in and out alone: what deciding,
+    receipts, sealing and the driver could gain at most, if they cost nothing.
+
+    Example: authsrv-loadtest bounds --json
+    """
+    settings = {"workers": str(os.cpu_count() or 1)} | _settings(setting)
+    with open_ground(data_dir) as ground:
+        result = measure_bounds(ground, settings, turn_s=turn_s, rounds=rounds, seed=seed, progress=_progress)
+    _report(result, as_json)
 
 
 @app.command()

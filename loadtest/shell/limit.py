@@ -76,13 +76,20 @@ class Limit:
 
     def run(self, duration_s: float) -> float:
         """Run batches in all lanes; authorizations a second."""
+        done, took_s = self.measure(self.ready(duration_s), duration_s)
+        return done / took_s
+
+    def ready(self, duration_s: float) -> list[list[_Batch]]:
+        """Batches enough for all lanes for so long."""
         batches = self._batches()
-        ready = [
+        return [
             list(islice(batches, round(duration_s * RATE_MAX_PER_S / self.batch / self.lanes)))
             for _ in range(self.lanes)
         ]
-        done, took_s = asyncio.run(self._measure(ready, duration_s))
-        return done / took_s
+
+    def measure(self, ready: list[list[_Batch]], duration_s: float) -> tuple[int, float]:
+        """Run what is ready; how many authorizations, in how many seconds."""
+        return asyncio.run(self._measure(ready, duration_s))
 
     def _last_sequence(self) -> int:
         [row] = self._ground.query(

@@ -14,6 +14,7 @@ import pytest
 from ledger.shell.database import DATABASE
 from loadtest.profile import load_profile
 from loadtest.shell.baseline import Baseline
+from loadtest.shell.bounds import measure_bounds
 from loadtest.shell.ground import Size, open_ground
 from loadtest.shell.limit import Limit
 from loadtest.shell.run import BOOKS, Shift
@@ -94,3 +95,15 @@ def test_the_batch_sql_writes_what_the_switch_writes(ground: Ground) -> None:
     assert written / rate_per_s >= 0.5
     assert ground.query("select count(*) as rows from postings")[0]["rows"] == before + written
     assert not [finding for finding, sql in BOOKS.items() if ground.query(sql)]
+
+
+def test_the_parts_of_an_authorization_are_weighed_apart(ground: Ground) -> None:
+    """A request that is refused at once costs the switch less than one that is decided, the server hardly anything."""
+    result = measure_bounds(ground, {"workers": "1"}, turn_s=1, rounds=1, seed=1, progress=lambda _: None)
+    us = result["cpu_us"]
+    assert result["verified"], result["findings"]
+    assert 0 < us["way: switch"] < us["switch: switch"]
+    assert us["way: database"] < us["statements: server"]
+    assert us["procedure: pgbench"] > 0
+    assert us["statements: driver"] > 0
+    assert 0 < result["ratio"] < result["ratio_at_most"]
