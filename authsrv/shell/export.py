@@ -8,7 +8,7 @@ Rows go from the database into the file as they come; as many as there are, few 
 import datetime as dt
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -95,12 +95,13 @@ async def _write(
     out.write(journal.head(first, last, opened(await books.journal_accounts(connection, last), chart)))
     gathered: list[dict[str, Any]] = []
     entries = lines = 0
-    async for row in books.journal(connection, first, last, detail=detail):
-        if gathered and key(row) != key(gathered[0]):
-            out.write(journal.entry(chart.entry(gathered)))
-            entries, gathered = entries + 1, []
-        gathered.append(row)
-        lines += 1
+    async with aclosing(books.journal(connection, first, last, detail=detail)) as rows:
+        async for row in rows:
+            if gathered and key(row) != key(gathered[0]):
+                out.write(journal.entry(chart.entry(gathered)))
+                entries, gathered = entries + 1, []
+            gathered.append(row)
+            lines += 1
     if gathered:
         out.write(journal.entry(chart.entry(gathered)))
         entries += 1

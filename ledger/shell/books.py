@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     import asyncpg
 
@@ -185,7 +185,7 @@ async def journal_balances(connection: Connection, day: dt.date) -> list[dict[st
 
 async def journal(
     connection: Connection, first: dt.date, last: dt.date, *, detail: bool
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any], None]:
     """The lines of the journal of booked days, by day and branch or by authorization, one after the other."""
     by = "journal_by_authorization" if detail else "journal_by_day"
     lines = f"select * from {by}($1, $2)"  # noqa: S608 - ours

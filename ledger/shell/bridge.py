@@ -7,12 +7,14 @@ anybody else runs.
 
 A step is the middle of `BaseEventLoop._run_once`, without its heap of timers and without what `run_forever` sets up
 around it each time, which took a twentieth of all that a switch did. So it names three members of that class that are
-private, and that its own subclasses share: `_selector`, `_process_events`, `_ready`.
+private, and that its own subclasses share, `_selector`, `_process_events` and `_ready`, and `_run` of a handle.
 
 What must hold:
   * `run` is shielded: it ends when the work has ended, whatever happens to the caller.
-  * A step never blocks, and ends even where works keep each other ready: between two steps all of Trio's tasks run.
-  * Its timers serve the driver's deadlines only: while something runs they are looked at every `TICK_S`.
+  * A step never blocks, and ends even where works keep each other ready: between two steps all of Trio's tasks run, who
+    waits for a work that has ended among them.
+  * Its timers serve the driver's deadlines only: they are looked at every `TICK_S`, and those that were cancelled go.
+  * Nothing on it leaves an async generator half-way (`aclosing`): outside of asyncio's own rounds Trio would end it.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ T = TypeVar("T")
 
 TICK_S: Final = 0.25
 ROUNDS: Final = 2  # of a step: an answer has come, who waits for it goes on
+STEPS_AT_END: Final = 100
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -73,26 +76,25 @@ class Bridge:
     def __init__(self, loop: _Loop, descriptor: int) -> None:
         self._loop = loop
         self._descriptor = descriptor
-        self._running = 0
         self._open = trio.CancelScope(shield=True)
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` to its end and return what it returns, or raise what it raises; nothing cancels it."""
+        """Run `work` to its end and return what it returns, or raise what it raises.
+
+        Nothing cancels it but an interrupt from the keyboard, which Trio gives to its main task whatever shields that.
+        """
         done = trio.Event()
-        self._running += 1
-        try:
-            task = self._loop.create_task(work)
-            task.add_done_callback(lambda _: done.set())
-            with trio.CancelScope(shield=True):
-                await self._step()
-                await done.wait()
-        finally:
-            self._running -= 1
+        task = self._loop.create_task(work)
+        task.add_done_callback(lambda _: done.set())
+        with trio.CancelScope(shield=True):
+            if self._loop.step():
+                self._wake_pump()
+            await done.wait()
         return task.result()
 
-    async def _step(self) -> None:
-        while self._loop.step():
-            await trio.lowlevel.checkpoint()
+    def _wake_pump(self) -> None:
+        """Leave to the pump what is ready; whoever else went on with it would wait as long as others keep it busy."""
+        self._loop.call_soon_threadsafe(_nothing)
 
     async def pump(self) -> None:
         """Step whenever a socket of the loop is ready, until `close`; cancelling ends no work, so not this either."""
@@ -101,14 +103,14 @@ class Bridge:
                 nursery.start_soon(self._tick)
                 while True:
                     await trio.lowlevel.wait_readable(self._descriptor)
-                    await self._step()
+                    while self._loop.step():
+                        await trio.lowlevel.checkpoint()
 
     async def _tick(self) -> None:
         while True:
             await trio.sleep(TICK_S)
-            if self._running:
-                self._loop.look_at_timers()
-                await self._step()
+            self._loop.look_at_timers()
+            self._wake_pump()
 
     def close(self) -> None:
         """End the pump; to be called when no work runs."""
@@ -130,6 +132,11 @@ async def open_bridge(handle: Callable[[asyncio.AbstractEventLoop, dict[str, Any
             finally:
                 bridge.close()
     finally:
-        while loop.step():  # what was broken off is told so
-            pass
+        for _ in range(STEPS_AT_END):  # what was broken off is told so
+            if not loop.step():
+                break
         loop.close()
+
+
+def _nothing() -> None:
+    pass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -115,6 +117,49 @@ async def test_its_timers_follow_trios_clock(bridge: Bridge, autojump_clock: Moc
     with pytest.raises(TimeoutError):
         await bridge.run(wait())
     assert 8 <= autojump_clock.current_time() - began <= 8 + 2 * TICK_S
+
+
+async def test_works_that_keep_each_other_ready_hold_up_neither_callers_nor_timers(bridge: Bridge) -> None:
+    """A work that ends beside one that is always ready returns, and a deadline rings; only then the other one ends."""
+    over = False
+
+    async def busy() -> None:
+        while not over:  # noqa: ASYNC110 -- it is to be ready always
+            await asyncio.sleep(0)
+
+    async def quick() -> int:
+        await asyncio.sleep(0)
+        return 42
+
+    async def timed() -> None:
+        async with asyncio.timeout(TICK_S / 2):
+            await asyncio.Event().wait()
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bridge.run, busy())
+            await trio.lowlevel.checkpoint()
+            assert await bridge.run(quick()) == 42
+            with pytest.raises(TimeoutError):
+                await bridge.run(timed())
+            over = True
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_timers_that_were_cancelled_go(bridge: Bridge) -> None:
+    """Every statement sets one and takes it back: they must not gather, however short the works are."""
+    timers: list[weakref.ref[asyncio.TimerHandle]] = []
+
+    async def work() -> None:
+        timer = asyncio.get_running_loop().call_later(60, int)
+        timers.append(weakref.ref(timer))
+        timer.cancel()
+
+    for _ in range(200):
+        await bridge.run(work())
+    await trio.sleep(2 * TICK_S)
+    gc.collect()
+    assert [timer for timer in timers if timer() is not None] == []
 
 
 async def test_cancelling_ends_no_work(bridge: Bridge) -> None:
