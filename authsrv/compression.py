@@ -5,9 +5,11 @@ Zstandard (RFC 8878) with a raw dictionary leaves a quarter of it, in two micros
 what an authorization's row, its log and its backup weigh.
 
 What must hold: **what was compressed comes back to the byte, for ever** (law 1: a repeat gets the same 1,400 bytes). So
-a dictionary, once it was used, never changes and never goes: a better one is a further file with the next number, and
-each sealed answer says by which it is to be read. `python tests/authsrv/test_compression.py FILE` makes one, of all the
-receipts that were read by a person, in the languages of that day.
+a dictionary, once it was used, never changes and never goes: a better one is a further file with the next number, of
+15 at most, and a revision of the schema that keeps programs out that do not have it. Each sealed answer says by which
+it is to be read. `python tests/authsrv/test_compression.py FILE` makes one, of all the
+receipts that were read by a person, in the languages of that day. And: all of this is for one thread, as the library's
+compressors are.
 """
 
 from importlib.resources import files
@@ -21,6 +23,7 @@ from zstandard import (
     ZstdCompressor,
     ZstdDecompressor,
     ZstdError,
+    get_frame_parameters,
 )
 
 DICTIONARY: Final = 1  # by which new answers are compressed
@@ -60,15 +63,14 @@ def compressed(answer: bytes) -> bytes:
 def decompressed(small: bytes, dictionary: int, most: int) -> bytes:
     """The answer, of at most so many bytes, that was compressed by this dictionary.
 
-    Raises `ValueError` for a dictionary that this program does not have, and for what none has compressed.
+    Raises `ValueError` for a dictionary that this program does not have, and for what is no compressed answer.
     """
     decompressor = _DECOMPRESSORS.get(dictionary)
     if decompressor is None:
         raise ValueError(f"answers compressed by dictionary {dictionary} cannot be read: install the newer program")
     try:
-        answer = decompressor.decompress(small, max_output_size=most)
+        if get_frame_parameters(small).content_size > most:  # before anything is unpacked, or told to be unknown
+            raise ValueError("a recorded answer is longer than an answer may be")
+        return decompressor.decompress(small, allow_extra_data=False)
     except ZstdError:
         raise ValueError("a recorded answer does not decompress") from None
-    if len(answer) > most:
-        raise ValueError("a recorded answer is longer than an answer may be")
-    return answer

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 import asyncpg
 import trio
 
-from authsrv.keys import KEY_BYTES, NONCE_BYTES, KeyRing, Purpose, unwrap, wrap
+from authsrv.keys import KEY_BYTES, NONCE_BYTES, VERSION_MAX, KeyRing, Purpose, unwrap, wrap
 from authsrv.shell.enrolment import EnrolmentError, Random, load_ring, opening_key, refusals, wrapped_key
 from authsrv.shell.owner import transaction
 from ledger.shell.door import Connection, Door
@@ -216,6 +216,8 @@ async def _add(keks: Sequence[bytes], purpose: Purpose, state: str, random: Rand
     kek = await opening_key(connection, keks)
     ring: KeyRing = await load_ring(connection, kek)
     version = ring.current(purpose) + 1
+    if version > VERSION_MAX:
+        raise EnrolmentError(f"there are {VERSION_MAX} {purpose} keys, and no more are possible")
     key = wrap(kek, purpose, 0, version, random(KEY_BYTES), random(NONCE_BYTES))
     async with refusals():
         await connection.execute(

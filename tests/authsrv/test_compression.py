@@ -145,14 +145,22 @@ def test_what_was_compressed_by_the_first_dictionary_is_read_for_ever() -> None:
         (b"", DICTIONARY),
         (b"approved", DICTIONARY),
         (compressed(b"approved")[:-1], DICTIONARY),
+        (compressed(b"approved") + b"more", DICTIONARY),
         (compressed(bytes(ANSWER_BYTES + 1)), DICTIONARY),
     ],
-    ids=["an unknown dictionary", "nothing", "never compressed", "cut off", "too long"],
+    ids=["an unknown dictionary", "nothing", "never compressed", "cut off", "with more behind it", "too long"],
 )
 def test_what_is_no_compressed_answer_is_said(small: bytes, number: int) -> None:
     """In words, and never as an answer."""
     with pytest.raises(ValueError, match="answer"):
         decompressed(small, number, ANSWER_BYTES)
+
+
+def test_what_says_to_be_long_is_not_unpacked() -> None:
+    """A frame of a few bytes that tells of a length that no memory has: refused by what it tells."""
+    told = bytes.fromhex("28b52ffd c0 00") + (2**60).to_bytes(8, "little") + bytes.fromhex("010000")
+    with pytest.raises(ValueError, match="longer than an answer"):
+        decompressed(told, DICTIONARY, ANSWER_BYTES)
 
 
 if __name__ == "__main__":

@@ -194,6 +194,14 @@ class TestAnswers:
         with pytest.raises(KeyFault, match="install the newer program"):
             keys.open(NAME, 1, bytes([DICTIONARY + 1 << 4, 1]) + NONCE + newer)
 
+    def test_what_was_cut_off_is_noticed(self) -> None:
+        """Wherever, in the version and the nonce too."""
+        keys = ring()
+        sealed = keys.seal(NAME, 1, b"approved", NONCE)
+        for length in range(len(sealed)):
+            with pytest.raises(KeyFault):
+                keys.open(NAME, 1, sealed[:length])
+
     def test_old_answers_open_after_a_change_of_keys(self) -> None:
         """An answer says which version sealed it; a ring without that version says so and no more."""
         old, new = ring(record=1), ring(record=2)

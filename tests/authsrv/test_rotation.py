@@ -285,3 +285,12 @@ async def test_a_batch_in_hand_ends_before_the_key_begins(shop: Shop) -> None:
         with trio.fail_after(30):
             await done.wait()
     assert (await shop.till().sale(card, 100)).result == Result.APPROVED
+
+
+async def test_no_more_keys_than_an_answer_can_name(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of a record key has twelve bits before a sealed answer: one more is refused, and nothing is added."""
+    monkeypatch.setattr(rotation, "VERSION_MAX", 1)
+    before = await shop.query("select count(*) as keys from keys")
+    with pytest.raises(EnrolmentError, match="no more are possible"):
+        await renew(shop, Purpose.RECORD)
+    assert await shop.query("select count(*) as keys from keys") == before
