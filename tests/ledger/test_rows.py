@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from struct import error as StructError  # noqa: N812
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from books import connected
@@ -19,9 +19,6 @@ from ledger.names import Name
 from ledger.postings import Posting
 from ledger.rows import RowTypes, array, asked_rows, authorization_rows
 from ledger.shell.row_types import row_types
-
-if TYPE_CHECKING:
-    pass
 
 BIG = st.integers(-(2**63), 2**63 - 1)
 INTEGERS = st.integers(-(2**31), 2**31 - 1)

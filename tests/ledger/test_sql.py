@@ -216,6 +216,17 @@ class TestRecord:
 
         play(issuer, scene)
 
+    @pytest.mark.parametrize("wrong", ["held = -1", "value = 1", "owed = -1", "floor = -1", "held = 1"])
+    def test_a_cards_row_checks_what_it_may_hold(self, issuer: Any, wrong: str) -> None:
+        """Nothing held below zero; on a card on which nothing has moved, nothing at all: it stands in no books."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            await load(switch, 1, FIRST, 1000)
+            card = FIRST if wrong == "held = -1" else SECOND
+            await refused(owner.execute(f"update cards set {wrong} where id = $1", card), "23514")
+
+        play(issuer, scene)
+
     @pytest.mark.parametrize("columns", [{"approved": 701}, {"card": SECOND}, {"unit": 840}])
     def test_a_hold_is_its_authorizations(self, issuer: Any, columns: dict[str, Any]) -> None:
         """Of the same card, unit and amount, or it is refused whole."""
