@@ -1,6 +1,6 @@
 """Lanes: where requests gather and become one transaction.
 
-A lane takes whatever has gathered, without a timer, and settles it as one batch; the next batch gathers meanwhile.
+A lane takes whatever has gathered and settles it as one batch; the next batch gathers meanwhile.
 Which lane a request takes follows from its card, so that requests of one card meet in one batch rather than at its
 lock. Where many of a batch were of few cards, those who were just answered get a moment to ask again: a part of them
 taken at once could but wait for that card, which other processes lock too, and would cost a transaction more.
@@ -91,6 +91,7 @@ class Lanes:
                 except Exception as fault:  # whatever it is, `settle` knows what it means for whom was in hand
                     if not course.batch:
                         raise  # nobody's: a mistake of ours behind a COMMIT
+                    course.crowd = 0
                     await self.settle(course.batch, fault)
                 if course.crowd:
                     queue.want(course.crowd)
@@ -231,7 +232,10 @@ class Lanes:
 def _crowd(batch: Sequence[Pending]) -> int:
     """How many requests a batch has that crowds around few cards; none, if it does not."""
     many = len(batch)
-    return many if many >= CROWD and len({pending.ask.token for pending in batch}) * CROWDED <= many else 0
+    if many < CROWD:
+        return 0
+    cards = len({pending.ask.token or pending.ask.name for pending in batch})  # who names none crowds around none
+    return many if cards * CROWDED <= many else 0
 
 
 def _nobody() -> bool:

@@ -275,6 +275,14 @@ class TestLanes:
         )
         assert [row["rows"] for row in rows] == [8, back]
 
+    async def test_who_names_no_card_crowds_around_none(self, shop: Shop) -> None:
+        """Eight sales on one card are a crowd, eight requests without a card are not: nobody waits for them."""
+        till, answers = shop.till(), list[int]()
+        cardless = [till.opened(await till.request(Command.ECHO)) for _ in range(8)]
+        assert {ask.token for ask in cardless} == {None}
+        assert lanes._crowd([pending(ask, answers) for ask in cardless]) == 0
+        assert lanes._crowd([pending(ask, answers) for ask in await sales(shop, 8)]) == 8
+
     async def test_as_many_as_are_wanted_wait_already(self, shop: Shop) -> None:
         """A queue that waited for more in vain says at once that those who wait by now are as many as are wanted."""
         queue = through(shop, shop.door).lanes.queues.each[0]
