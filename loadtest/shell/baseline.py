@@ -14,7 +14,7 @@ from importlib.resources import as_file, files
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
@@ -99,7 +99,11 @@ class Baseline:
 
         return asyncio.run(ask())
 
-    def drop(self) -> None:
+    def __enter__(self) -> Self:
+        """Leave nothing behind."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Take the schema away again."""
         asyncio.run(self._execute("drop schema baseline cascade"))
 

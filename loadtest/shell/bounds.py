@@ -6,11 +6,12 @@ pass. Measured for that, in turns:
 
   * the procedure, with pgbench and the server;
   * the batch SQL alone, in batches as large as the switch's are: the server's part, and the driver's;
-  * the way in and out: a switch that has room for one waiting request refuses all others, so that they are read,
-    opened, answered, sealed and written, and neither decided nor recorded;
+  * the way in and out: a switch that has room for one waiting request, while the cards are locked for its lanes. So it
+    refuses all others: they are read, opened, answered, sealed and written, and neither decided nor recorded;
   * the whole switch.
 """
 
+import asyncio
 import resource
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -65,35 +66,36 @@ def measure_bounds(
     seed: int,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure each part `rounds` times in turns of `turn_s` seconds; microseconds of CPU for each authorization."""
+    """Measure each part `rounds` times in turns of `turn_s` seconds; microseconds of CPU for each authorization, and of
+    the way for each answer."""
     profile = replace(load_profile(PROFILE), duration_s=turn_s)
     found: dict[str, list[float]] = {}
     findings: list[str] = []
-    baseline, limit = Baseline(ground), None
+    limit = None
 
     def note(name: str, seconds: float, authorizations: float) -> None:
         found.setdefault(name, []).append(seconds / authorizations * US)
 
-    for number in range(1, rounds + 1):
-        progress(f"round {number} of {rounds}")
-        with running_switch(ground, settings) as switch:
-            outcome = run_profile(ground, switch, profile, seed=seed, progress=lambda _: None)
-        findings += outcome.verdict.findings
-        _note_window(outcome.window, "switch", found)
-        with _spending(ground) as spent:
-            rate_per_s = baseline.run(clients=CLIENTS, duration_s=turn_s).rate_per_s
-        note("procedure: server", spent.database, rate_per_s * turn_s)
-        note("procedure: pgbench", spent.children, rate_per_s * turn_s)
-        if limit is None:
-            batch = round(outcome.window.batch_mean() or 1)
-            limit = Limit(ground, {**settings, "batch_max": str(batch)}, seed=seed)
-        ready = limit.ready(turn_s)
-        with _spending(ground) as spent:
-            done, _ = limit.measure(ready, turn_s)
-        note("statements: server", spent.database, done)
-        note("statements: driver", spent.own, done)
-        _note_window(_refused(ground, settings, profile, seed), "way", found)
-    baseline.drop()
+    with Baseline(ground) as baseline:
+        for number in range(1, rounds + 1):
+            progress(f"round {number} of {rounds}")
+            with running_switch(ground, settings) as switch:
+                outcome = run_profile(ground, switch, profile, seed=seed, progress=lambda _: None)
+            findings += outcome.verdict.findings
+            _note_window(outcome.window, "switch", found)
+            with _spending(ground) as spent:
+                rate_per_s = baseline.run(clients=CLIENTS, duration_s=turn_s).rate_per_s
+            note("procedure: server", spent.database, rate_per_s * turn_s)
+            note("procedure: pgbench", spent.children, rate_per_s * turn_s)
+            if limit is None:
+                batch = round(outcome.window.batch_mean() or 1)
+                limit = Limit(ground, {**settings, "batch_max": str(batch)}, seed=seed)
+            ready = limit.ready(turn_s)
+            with _spending(ground) as spent:
+                done, _ = limit.measure(ready, turn_s)
+            note("statements: server", spent.database, done)
+            note("statements: driver", spent.own, done)
+            _note_window(_refused(ground, settings, profile, seed), "way", found)
     us = {name: round(median(each), 1) for name, each in found.items()}
     procedure = us["procedure: server"] + us["procedure: pgbench"]
     whole = us["switch: switch"] + us["switch: database"] + us["switch: generator"]
@@ -119,7 +121,20 @@ def _refused(ground: Ground, settings: Mapping[str, str], profile: Profile, seed
     with running_switch(ground, {**settings, **REFUSING}) as switch:
         shift = Shift(ground, switch, profile, seed=seed, progress=lambda _: None)
         try:
-            shift.warm_up()
-            return shift.measure(profile.duration_s)
+            with _locked_cards(ground):
+                shift.warm_up()
+                return shift.measure(profile.duration_s)
         finally:
             shift.hang_up()
+
+
+@contextmanager
+def _locked_cards(ground: Ground) -> Iterator[None]:
+    """Nobody reads or changes a card meanwhile."""
+    with asyncio.Runner() as runner:
+        connection = runner.run(ground.connect())
+        try:
+            runner.run(connection.execute("begin; lock table cards in access exclusive mode"))
+            yield
+        finally:
+            runner.run(connection.close())

@@ -44,7 +44,10 @@ class _Turns:
 
     def run(self, rounds: int) -> Comparison:
         self._run_switch(replace(load_profile("concentrator"), duration_s=1.0))  # sells the cards
-        baseline = Baseline(self._ground)
+        with Baseline(self._ground) as baseline:
+            return self._rounds(baseline, rounds)
+
+    def _rounds(self, baseline: Baseline, rounds: int) -> Comparison:
         limit = Limit(self._ground, self._settings, seed=self._seed)
         clients = {CARDS: self._best_clients(baseline, CARDS), 1: self._best_clients(baseline, 1)}
         comparison = Comparison(self._described(rounds, clients, limit))
@@ -64,7 +67,6 @@ class _Turns:
             self._compare_latency(baseline, clients[CARDS], comparison)
         if not baseline.books_balance():
             comparison.findings.append("the baseline's books do not balance")
-        baseline.drop()
         return comparison
 
     def _best_clients(self, baseline: Baseline, cards: int) -> int:

@@ -72,6 +72,10 @@ class Ground:
         """Let `work` ask the database as the issuer's owner."""
         return asyncio.run(_as_owner(self.database, work))
 
+    async def connect(self) -> Connection:
+        """A connection as the issuer's owner, for whoever keeps one open."""
+        return await _connect(self.database)
+
     def rules(self) -> tuple[Registry, KeyRing]:
         """The issuer's rules and keys, as a switch loads them."""
 
@@ -167,10 +171,13 @@ async def _furnish(connection: Connection, key: bytes, size: Size) -> dict[str, 
 
 
 async def _as_owner(database: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
-    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
-        database.owner_dsn, server_settings={"search_path": database.schema}
-    )
+    connection = await _connect(database)
     try:
         return await work(connection)
     finally:
         await connection.close()
+
+
+async def _connect(database: Database) -> Connection:
+    connection: Connection = await asyncpg.connect(database.owner_dsn, server_settings={"search_path": database.schema})
+    return connection
