@@ -82,6 +82,14 @@ def _profile(turns: Sequence[Turn]) -> dict[str, Any]:
     }
 
 
+def unapproved(profile: str, answers: Mapping[str, int]) -> list[str]:
+    """What was not approved of a profile of sales alone, in words: a decline costs less, so it would flatter a rate."""
+    others = {result: count for result, count in answers.items() if result not in ("00", "none")}
+    return [
+        f"{profile}: {count} answers were {result} in place of approvals" for result, count in sorted(others.items())
+    ]
+
+
 def below(result: Mapping[str, Any], share: float) -> list[str]:
     """The rates that do not reach their bars, taken at `share` of their height, each in words."""
     missed = [

@@ -21,7 +21,7 @@ from protocol import access_code
 from protocol.messages import OriginalName, Request
 from protocol.numbers import Command, Flag
 
-OPENING_MINOR: Final = 100_000_000  # what a card is sold with: no run spends it
+OPENING_MINOR: Final = 10**12  # what a card is sold with: no run spends it, not even from one card
 SALE_MINOR_MAX: Final = 2_000
 RELOAD_MINOR: Final = 1_000
 REMEMBERED: Final = 64  # earlier requests that a till may come back to

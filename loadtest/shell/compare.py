@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from loadtest.comparison import COMPARED, HOT, Comparison, LatencyTurn, Turn
+from loadtest.comparison import COMPARED, HOT, Comparison, LatencyTurn, Turn, unapproved
 from loadtest.measurement import latencies
 from loadtest.profile import Profile, load_profile
 from loadtest.result import Outcome
@@ -41,6 +41,7 @@ class _Turns:
         self._turn_s = turn_s
         self._seed = seed
         self._progress = progress
+        self._findings: list[str] = []
 
     def run(self, rounds: int) -> Comparison:
         self._run_switch(replace(load_profile("concentrator"), duration_s=1.0))  # sells the cards
@@ -59,12 +60,12 @@ class _Turns:
                 self._progress(f"baseline, {cards} cards: {procedure.rate_per_s:.0f}/s")
                 outcome = self._run_switch(replace(load_profile(name), duration_s=self._turn_s))
                 comparison.turns[name].append(_turn(outcome, procedure.rate_per_s))
-                comparison.findings += outcome.verdict.findings
             comparison.limits_per_s.append(limit.run(self._turn_s))
             self._progress(f"limit: {comparison.limits_per_s[-1]:.0f}/s")
         comparison.latency_rate_per_s = max(turn.baseline_per_s for turn in comparison.turns["concentrator"]) / 2
         for _ in range(rounds):
             self._compare_latency(baseline, clients[CARDS], comparison)
+        comparison.findings += self._findings
         if not baseline.books_balance():
             comparison.findings.append("the baseline's books do not balance")
         return comparison
@@ -85,13 +86,13 @@ class _Turns:
         outcome = self._run_switch(profile)
         p99_ms = latencies(outcome.window.histogram())["p99_ms"]
         comparison.latency.append(LatencyTurn(procedure.p99_ms or 0.0, p99_ms))
-        comparison.findings += outcome.verdict.findings
         self._progress(f"p99 at {rate:.0f}/s: baseline {procedure.p99_ms} ms, switch {p99_ms} ms")
 
     def _run_switch(self, profile: Profile) -> Outcome:
         with running_switch(self._ground, self._settings) as switch:
             outcome = run_profile(self._ground, switch, profile, seed=self._seed, progress=lambda _: None)
         self._progress(f"{profile.name}: {outcome.authorizations_per_s:.0f}/s")
+        self._findings += [*outcome.verdict.findings, *unapproved(profile.name, outcome.verdict.answers)]
         return outcome
 
     def _described(self, rounds: int, clients: Mapping[int, int], limit: Limit) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadtest.comparison import Comparison, LatencyTurn, Turn, below, late
+from loadtest.comparison import Comparison, LatencyTurn, Turn, below, late, unapproved
 
 
 def comparison(hot_card: float = 6000.0) -> Comparison:
@@ -48,6 +48,16 @@ def test_every_bar_reached_is_no_miss_and_one_missed_is_named() -> None:
 def test_half_the_bar_is_what_a_continuous_check_holds(rate: float, fails: bool) -> None:
     """On a noisy machine only a broken hot path falls below half of a bar: 2.5 of 5 here."""
     assert bool(below(comparison(hot_card=rate).result(), 0.5)) is fails
+
+
+def test_what_is_no_approval_is_a_finding() -> None:
+    """An answer that never came is resolved by a repeat, so it is none."""
+    assert unapproved("hot-card", {"00": 900, "none": 3}) == []
+    told = unapproved("hot-card", {"00": 900, "51": 70, "91": 2})
+    assert told == [
+        "hot-card: 70 answers were 51 in place of approvals",
+        "hot-card: 2 answers were 91 in place of approvals",
+    ]
 
 
 @pytest.mark.parametrize(("switch_ms", "ratio"), [(15.0, None), (15.1, "1.51")])
