@@ -49,35 +49,40 @@ def ask(ground: Ground, sql: str) -> list[asyncpg.Record]:
 
 def test_the_procedure_records_a_name_once_and_never_overdraws(ground: Ground) -> None:
     """A repeat gets the recorded result and moves nothing; a debit above the balance is declined, recorded too."""
-    baseline = Baseline(ground)
-    call = "select baseline.authorize(1, current_date, {}, 7, {}) as result"
-    results = [
-        ask(ground, call.format(sequence, amount))[0]["result"]
-        for sequence, amount in ((1, 500), (1, 500), (2, OPENING_MINOR), (2, OPENING_MINOR), (3, OPENING_MINOR - 500))
-    ]
-    assert results == [0, 0, 51, 51, 0]
-    assert ask(ground, "select balance from baseline.accounts where card = 7")[0]["balance"] == 0
-    assert ask(ground, "select count(*) as rows from baseline.authorizations")[0]["rows"] == 3
-    assert baseline.books_balance()
-    baseline.drop()
+    with Baseline(ground) as baseline:
+        call = "select baseline.authorize(1, current_date, {}, 7, {}) as result"
+        results = [
+            ask(ground, call.format(sequence, amount))[0]["result"]
+            for sequence, amount in (
+                (1, 500),
+                (1, 500),
+                (2, OPENING_MINOR),
+                (2, OPENING_MINOR),
+                (3, OPENING_MINOR - 500),
+            )
+        ]
+        assert results == [0, 0, 51, 51, 0]
+        assert ask(ground, "select balance from baseline.accounts where card = 7")[0]["balance"] == 0
+        assert ask(ground, "select count(*) as rows from baseline.authorizations")[0]["rows"] == 3
+        assert baseline.books_balance()
+    assert ask(ground, "select to_regnamespace('baseline') as left_behind")[0]["left_behind"] is None
 
 
 def test_pgbench_gives_a_rate_and_at_a_rate_a_latency(ground: Ground) -> None:
     """Free it runs as it can; held to 200/s it keeps to it, and tells how long each call took."""
-    baseline = Baseline(ground)
-    free = baseline.run(clients=4, duration_s=1)
-    assert free.rate_per_s > 200
-    assert free.p99_ms is None
-    held = baseline.run(clients=4, duration_s=2, rate_per_s=200)
-    assert held.rate_per_s == pytest.approx(200, rel=0.4)
-    assert held.p50_ms is not None
-    assert held.p99_ms is not None
-    assert 0 < held.p50_ms <= held.p99_ms
-    assert ask(ground, "select count(*) as rows from baseline.postings")[0]["rows"] > 200
-    assert baseline.books_balance()
-    ask(ground, "update baseline.accounts set balance = balance - 1 where card = 1")
-    assert not baseline.books_balance()
-    baseline.drop()
+    with Baseline(ground) as baseline:
+        free = baseline.run(clients=4, duration_s=1)
+        assert free.rate_per_s > 200
+        assert free.p99_ms is None
+        held = baseline.run(clients=4, duration_s=2, rate_per_s=200)
+        assert held.rate_per_s == pytest.approx(200, rel=0.4)
+        assert held.p50_ms is not None
+        assert held.p99_ms is not None
+        assert 0 < held.p50_ms <= held.p99_ms
+        assert ask(ground, "select count(*) as rows from baseline.postings")[0]["rows"] > 200
+        assert baseline.books_balance()
+        ask(ground, "update baseline.accounts set balance = balance - 1 where card = 1")
+        assert not baseline.books_balance()
 
 
 def test_the_batch_sql_writes_what_the_switch_writes(ground: Ground) -> None:
