@@ -260,7 +260,7 @@ def _cards(
 
 
 def _original(item: Found) -> Original:
-    undone = Name(item["original_module"], item["original_date"], item["original_sequence"])
+    undone = item["original_module"]
     return Original(
         name=Name(item["module"], item["date"], item["sequence"]),
         tombstone=item["tombstone"],
@@ -272,7 +272,7 @@ def _original(item: Found) -> Original:
         requested=item["requested"],
         approved=item["approved"],
         booked_on=item["booked_on"],
-        original=undone if undone.module is not None else None,
+        original=None if undone is None else Name(undone, item["original_date"], item["original_sequence"]),
         reversed=item["reversed"],
         refunded=item["refunded"],
         postings=tuple(
