@@ -1,15 +1,14 @@
 """Recorded answers made small before they are sealed; what is sealed no longer compresses.
 
 An answer is mostly words that stand on every receipt, so it is told as what differs from a dictionary of them:
-Zstandard (RFC 8878) with a raw dictionary leaves a quarter of it, in two microseconds. Answers are most of
-what an authorization's row, its log and its backup weigh.
+Zstandard (RFC 8878) with a raw dictionary leaves a quarter of it, in two microseconds. Answers are most of what an
+authorization's row, its log and its backup weigh.
 
 What must hold: **what was compressed comes back to the byte, for ever** (law 1: a repeat gets the same 1,400 bytes). So
 a dictionary, once it was used, never changes and never goes: a better one is a further file with the next number, of
 15 at most, and a revision of the schema that keeps programs out that do not have it. Each sealed answer says by which
-it is to be read. `python tests/authsrv/test_compression.py FILE` makes one, of all the
-receipts that were read by a person, in the languages of that day. And: all of this is for one thread, as the library's
-compressors are.
+it is to be read. `python tests/authsrv/test_compression.py FILE` makes one, of all the receipts that were read by a
+person, in the languages of that day. And: all of this is for one thread, as the library's compressors are.
 """
 
 from importlib.resources import files

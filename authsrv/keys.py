@@ -207,5 +207,5 @@ def _nested(macs: tuple[Cmac, ...], first: bytes, following: bytes) -> bytes:
 
 def _place(name: Name, page: int, dictionary: int) -> bytes:
     module, date, sequence = name
-    place = f"{module} {date.toordinal()} {sequence} {page}"
-    return f"{place} {dictionary}".encode("ascii") if dictionary else place.encode("ascii")
+    by = f" {dictionary}" if dictionary else ""
+    return f"{module} {date.toordinal()} {sequence} {page}{by}".encode("ascii")

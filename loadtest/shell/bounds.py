@@ -4,7 +4,7 @@ On a machine that is busy, rates are as the CPU that one authorization takes in 
 procedure takes, divided by what the switch cannot do without, is the ratio that no switch over these statements can
 pass. Measured for that, in turns:
 
-  * the procedure, with pgbench and the server;
+  * the procedure, with pgbench and the server, over a few clients, where it costs least;
   * the batch SQL alone, in batches as large as the switch's are: the server's part, and the driver's;
   * the way in and out: a switch that has room for one waiting request, while the cards are locked for its lanes. So it
     refuses all others: they are read, opened, answered, sealed and written, and neither decided nor recorded;
