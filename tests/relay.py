@@ -26,6 +26,8 @@ class Relay:
     path: str
     dsn: str = ""
     held: trio.Event = field(default_factory=trio.Event)  # something is held
+    piece_bytes: int = PIECE_BYTES  # how much of what is said passes at once
+    pieces: int = 0  # that the switch has said
     _needle: bytes | None = None
     _released: trio.Event = field(default_factory=trio.Event)
     _down: bool = False
@@ -65,7 +67,8 @@ class Relay:
         self, source: trio.SocketStream, sink: trio.SocketStream, line: trio.CancelScope, *, said_by_switch: bool = True
     ) -> None:
         try:
-            while data := await source.receive_some(PIECE_BYTES):
+            while data := await source.receive_some(self.piece_bytes):
+                self.pieces += said_by_switch
                 if said_by_switch and self._needle is not None and self._needle in data:
                     self.held.set()
                     await self._released.wait()

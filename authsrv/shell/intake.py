@@ -54,10 +54,6 @@ class Queue:
             self.filled.set()
         return True
 
-    def waits(self) -> bool:
-        """Whether somebody does."""
-        return bool(self._waiting)
-
     def take(self, most: int) -> list[Pending]:
         """At most so many of those that wait; where none does, `filled` is set when one has come or no more will."""
         waiting = self._waiting

@@ -112,7 +112,7 @@ class Lanes:
                 course.crowd = _crowd(batch)
                 going_on = going_on and not course.crowd
                 started = trio.current_time()
-                answers = await self._work(batch, course.queue.waits if going_on else _nobody)(connection)
+                answers = await self._work(batch)(connection)
                 course.batch = []
                 self._reply(batch, answers, started)
             course.batch = course.queue.take(self._batch_max) if going_on else []
@@ -175,9 +175,7 @@ class Lanes:
         for pending, answer in zip(batch, answers, strict=True):
             pending.reply(answer, now)
 
-    def _work(
-        self, batch: Sequence[Pending], more: Callable[[], bool] = lambda: False
-    ) -> Callable[[Connection], Awaitable[list[bytes]]]:
+    def _work(self, batch: Sequence[Pending]) -> Callable[[Connection], Awaitable[list[bytes]]]:
         registry, ring = self._rules.registry, self._rules.ring  # what is read below is read for these rules
         key = ring.token_key  # of which some who wait may have heard nothing yet
         asks = [pending.ask if pending.ask.token_key == key else pending.ask.under(ring) for pending in batch]
@@ -191,7 +189,7 @@ class Lanes:
             fold = Fold(gathered, registry, ring, secrets.token_bytes)
             return answer_all(asks, fold), fold.writes
 
-        return transact([ask.lookup() for ask in asks], decide, more, registry.watched)
+        return transact([ask.lookup() for ask in asks], decide, registry.watched)
 
     async def _halve(self, batch: list[Pending]) -> None:
         if len(batch) == 1:
@@ -236,10 +234,6 @@ def _crowd(batch: Sequence[Pending]) -> int:
         return 0
     cards = len({pending.ask.token or pending.ask.name for pending in batch})  # who names none crowds around none
     return many if cards * CROWDED <= many else 0
-
-
-def _nobody() -> bool:
-    return False
 
 
 async def _rest(seconds: float) -> float:

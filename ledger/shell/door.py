@@ -8,6 +8,7 @@ statement to its last COMMIT, whether of one transaction or of many. What must h
   late result is its own affair.
 - **No timeout ever touches COMMIT.** The server bounds each statement (`lock_timeout` below `statement_timeout`),
   `commit` lifts what would reach into COMMIT, and asyncpg's own timeouts stay off: it would apply them to COMMIT too.
+  The same goes for a statement that COMMIT follows in one exchange: it is the server alone that bounds it.
 - **What is not known is said.** A COMMIT that was sent and not plainly answered is `InDoubt`: connection lost, backend
   killed, or a warning that a synchronous standby did not confirm.
 - **Foreign errors end here**, as `ledger.faults`, without the driver's text and without the driver's exception behind
@@ -31,10 +32,13 @@ import trio
 
 from ledger.faults import BadRow, Conflict, InDoubt, LedgerFault, NameTaken, Unavailable, Unfit
 from ledger.shell.bridge import Bridge, open_bridge
+from ledger.shell.exchange import Exchange, exchange_of
 from ledger.shell.revisions import HEAD
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from asyncpg.prepared_stmt import PreparedStatement
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 T = TypeVar("T")
@@ -54,7 +58,6 @@ FOREIGN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClient
 # The server's statement_timeout ends where the work of COMMIT begins, its lock_timeout does not. One message, so no
 # round trip more, and the timeout comes back by itself when the transaction has ended.
 COMMIT = "set local lock_timeout = 0; commit"
-COMMIT_AND_BEGIN = f"{COMMIT} and chain"
 
 
 class Door:
@@ -219,36 +222,97 @@ def _keep_alive(connection: Connection) -> None:
             end.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-async def commit(connection: Connection, *, begin: bool = False) -> None:
-    """Commit the open transaction of `connection`, however long it takes, and begin another if asked to.
+async def prepare(connection: Connection, *statements: str) -> None:
+    """Have these statements ready for `begin` and `commit`, which would otherwise make them ready with cards locked."""
+    for statement in statements:
+        await _prepared(connection, statement)
 
-    Raises `InDoubt` when COMMIT was sent and not plainly confirmed; any other fault of `ledger.faults` means that the
-    transaction was rolled back.
+
+async def begin(connection: Connection, first: str, *arguments: object) -> asyncpg.Record | None:
+    """Begin a transaction with its `first` statement, both in one exchange, and return the first row of that."""
+    exchange, statement = await _prepared(connection, first)
+    exchange.send_before("begin")
+    try:
+        return await statement.fetchrow(*arguments, timeout=ANSWER_S)
+    except asyncpg.PostgresError:
+        exchange.prepared.pop(first, None)
+        raise
+    finally:
+        exchange.take_back()
+
+
+async def commit(connection: Connection, last: str | None = None, *arguments: object) -> None:
+    """Execute the `last` statement of the open transaction, if there is one, and COMMIT in the same exchange, however
+    long they take.
+
+    Raises `InDoubt` when COMMIT was sent and not plainly confirmed; any other fault means that nothing was committed.
     """
+    if connection.is_closed():
+        raise Unavailable("the connection was lost before COMMIT was sent")
     warned: list[str] = []
 
     def listen(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
         if getattr(message, "severity_en", None) == "WARNING":
             warned.append(str(getattr(message, "sqlstate", None)))
 
-    connection.add_log_listener(listen)  # refuses a connection that is lost already: no COMMIT was sent, so no doubt
+    if last is not None:
+        await _execute_before_commit(connection, last, arguments)
     fault: LedgerFault | None = None
     try:
-        status = await connection.execute(COMMIT_AND_BEGIN if begin else COMMIT)
+        connection.add_log_listener(listen)
+        status = await connection.execute(COMMIT)
         if status != "COMMIT":
             fault = Unavailable(f"COMMIT ended as {status}")
     except asyncpg.PostgresError as error:
         # An ERROR comes before the commit record is written; FATAL, PANIC and the driver's own may come after.
-        refused = getattr(error, "severity_en", None) == "ERROR"
-        fault = translated(error) if refused else InDoubt(f"the connection ended during COMMIT ({error.sqlstate})")
+        fault = translated(error) if _refused(error) else _in_doubt(error)
     except FOREIGN as error:
-        fault = InDoubt(f"the connection ended during COMMIT ({type(error).__name__})")
+        fault = _in_doubt(error)
     finally:
         connection.remove_log_listener(listen)
     if warned:
         fault = InDoubt(f"the server warned on COMMIT ({', '.join(warned)})")
     if fault is not None:
         raise fault
+
+
+async def _execute_before_commit(connection: Connection, last: str, arguments: Sequence[object]) -> None:
+    """Execute a statement that COMMIT goes behind, whose answer is left to be asked for.
+
+    Raises what the statement raised, where COMMIT did nothing; else that answer says what became of both.
+    """
+    exchange, statement = await _prepared(connection, last)
+    exchange.send_behind(COMMIT)
+    try:
+        await statement.fetch(*arguments)  # by no timeout of ours: COMMIT has been sent
+    except Exception as error:
+        if exchange.take_back():
+            raise
+        if isinstance(error, asyncpg.PostgresError) and _refused(error):
+            exchange.prepared.pop(last, None)
+            with contextlib.suppress(*FOREIGN):
+                await connection.execute(COMMIT)  # the server has refused it too and says so
+            raise
+    finally:
+        exchange.take_back()
+
+
+async def _prepared(connection: Connection, statement: str) -> tuple[Exchange, PreparedStatement[asyncpg.Record]]:
+    """A statement that one message executes, and what that goes through; one that failed is prepared anew."""
+    exchange = exchange_of(connection)
+    prepared = exchange.prepared.get(statement)
+    if prepared is None:
+        prepared = exchange.prepared[statement] = await connection.prepare(statement, timeout=ANSWER_S)
+    return exchange, prepared
+
+
+def _refused(error: asyncpg.PostgresError) -> bool:
+    return getattr(error, "severity_en", None) == "ERROR"
+
+
+def _in_doubt(error: Exception) -> InDoubt:
+    how = getattr(error, "sqlstate", None) or type(error).__name__
+    return InDoubt(f"the connection ended during COMMIT ({how})")
 
 
 def translated(error: BaseException) -> LedgerFault:

@@ -1,9 +1,8 @@
 """The store: a batch's two statements, and the few reads of the switch, each one call of the SQL API.
 
-`transact` is the whole transaction of a batch. It runs on the asyncio side of the door: begin, unless the COMMIT of the
-batch before did that, gather, decide, record, commit. Deciding is the caller's pure function, called between the locks
-and the writes. A batch that records nothing still commits, and has its COMMIT wait like any other: what it answers from
-may be visible and not yet safe.
+`transact` is the whole transaction of a batch, in two exchanges with the server: begin and gather, then, when the
+caller's pure function has decided, record and commit. It runs on the asyncio side of the door. A batch that records
+nothing still commits, and has its COMMIT wait like any other: what it answers from may be visible and not yet safe.
 
 Rows are turned into the ledger's types, and the other way, in `ledger.rows` and nowhere else.
 """
@@ -20,7 +19,7 @@ from ledger.batch import Gathered, Lookup, Writes
 from ledger.faults import TooMuch, Unfit
 from ledger.names import Name
 from ledger.rows import NO_TOTALS, array, asked_rows, gathered, written
-from ledger.shell.door import ANSWER_S, Connection, commit
+from ledger.shell.door import ANSWER_S, Connection, begin, commit, prepare
 from ledger.shell.row_types import row_types
 from ledger.totals import Pair
 
@@ -34,6 +33,7 @@ _COUNT_TOTALS = """
                with ordinality i(module, unit, first, last, from_date, to_date, ordinal),
            count_totals(module, unit, first, last, from_date, to_date)
 """
+_RECORDED_PAGE = "select * from recorded_page($1, $2, $3, $4, $5)"
 _CONFIRM_READ = "select confirm_read()"
 _NO_NAME = (None, None, None)
 _KINDS_OF_TOTALS = 10
@@ -43,23 +43,19 @@ INTERVALS_MAX = 4  # counted in one transaction, whose cards wait meanwhile
 def transact(
     lookups: Sequence[Lookup],
     decide: Callable[[Gathered], tuple[T, Writes]],
-    more: Callable[[], bool] = lambda: False,
     watched: Set[int] = frozenset(),
 ) -> Callable[[Connection], Awaitable[T]]:
     """The work of one batch, to be given to `Door.run`: gather, `decide`, record, commit, and then what `decide`
     answered.
 
     Of cards of the `watched` programmes it is read too what they have spent today. Whatever `decide` raises rolls the
-    transaction back and passes. `more` is asked before COMMIT whether the same connection is to serve another batch at
-    once: its transaction then begins with this COMMIT, a round trip less. Raises the classes of `ledger.faults`.
+    transaction back and passes. Raises the classes of `ledger.faults`.
     """
 
     async def work(connection: Connection) -> T:
         types = await row_types(connection)
-        if not connection.is_in_transaction():
-            await connection.execute("begin", timeout=ANSWER_S)
-        asked = array(types.asked, len(lookups), asked_rows(lookups))
-        row = await connection.fetchrow(_GATHER, asked, timeout=ANSWER_S)
+        await prepare(connection, _GATHER, _RECORD, _CONFIRM_READ)
+        row = await begin(connection, _GATHER, array(types.asked, len(lookups), asked_rows(lookups)))
         if row is None:
             raise ValueError("gather returned no row")
         totals = await _count_totals(connection, lookups)
@@ -70,10 +66,9 @@ def transact(
             found = replace(found, spent=spent)
         answers, writes = decide(found)
         if writes.authorizations:
-            await connection.execute(_RECORD, *written(row, writes, types), timeout=ANSWER_S)
+            await commit(connection, _RECORD, *written(row, writes, types))
         else:
-            await connection.execute(_CONFIRM_READ, timeout=ANSWER_S)
-        await commit(connection, begin=more())
+            await commit(connection, _CONFIRM_READ)
         return answers
 
     return work
@@ -141,12 +136,8 @@ async def recorded_page(
 
     A transaction of its own, whose COMMIT waits as a batch's does: what is visible may not be safe yet.
     """
-    await connection.execute("begin", timeout=ANSWER_S)
-    row = await connection.fetchrow(
-        "select * from recorded_page($1, $2, $3, $4, $5)", *(name or _NO_NAME), number, page, timeout=ANSWER_S
-    )
-    await connection.execute(_CONFIRM_READ, timeout=ANSWER_S)
-    await commit(connection)
+    row = await begin(connection, _RECORDED_PAGE, *(name or _NO_NAME), number, page)
+    await commit(connection, _CONFIRM_READ)
     if row is None or row["answer"] is None:
         return None
     return Name(row["module"], row["date"], row["sequence"]), row["answer"]

@@ -191,8 +191,8 @@ async def test_a_commit_in_doubt_is_settled_by_the_same_call(
     sold = await shop.till().sale(card, 1250)
     commit = store.commit
 
-    async def lost(connection: Any, *, begin: bool = False) -> None:
-        await commit(connection, begin=begin)
+    async def lost(connection: Any, *sent: Any) -> None:
+        await commit(connection, *sent)
         raise InDoubt("lost")
 
     monkeypatch.setattr(store, "commit", lost)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from math import inf
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 import trio
@@ -345,10 +345,10 @@ class TestLanes:
         asks, count = await sales(shop, 12), await recorded(shop)
         commit, calls = store.commit, itertools.count(1)
 
-        async def commit_unseen(connection: Connection, *, begin: bool) -> None:
+        async def commit_unseen(connection: Connection, *sent: Any) -> None:
             lost = next(calls) == 2
             if not lost or happened:
-                await commit(connection, begin=begin)
+                await commit(connection, *sent)
             if lost:
                 connection.terminate()
                 raise InDoubt

@@ -10,11 +10,13 @@ import trio
 
 from ledger.faults import BadRow, Conflict, InDoubt, LedgerFault, NameTaken, Unavailable, Unfit
 from ledger.shell import door as door_module
-from ledger.shell.door import Connection, Door, check_server, commit, open_door
+from ledger.shell.door import Connection, Door, begin, check_server, commit, open_door
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from typing import Any
+
+    Work = Callable[[Connection], Awaitable[str]]
 
 # A table whose COMMIT waits for as long as somebody holds the advisory lock 1: a deferred trigger runs inside COMMIT.
 SLOW_COMMIT = """
@@ -49,10 +51,23 @@ def doing(statements: str) -> Callable[[Connection], Awaitable[Any]]:
     return lambda connection: connection.execute(statements)
 
 
-async def slow_insert(connection: Connection) -> str:
+async def insert_and_commit(connection: Connection) -> str:
     await connection.execute("begin; insert into slow values (1)")
     await commit(connection)
     return "committed"
+
+
+async def insert_with_commit(connection: Connection) -> str:
+    await begin(connection, "select 1")
+    await commit(connection, "insert into slow values ($1)", 1)
+    return "committed"
+
+
+@pytest.fixture(params=[insert_and_commit, insert_with_commit])
+def slow_insert(request: pytest.FixtureRequest) -> Work:
+    """A row in `slow`, with its COMMIT in an exchange of its own, or behind it in the same."""
+    insert: Work = request.param
+    return insert
 
 
 @asynccontextmanager
@@ -108,7 +123,9 @@ class TestRun:
             await admin.run(asking("select pg_terminate_backend(pg_backend_pid())"))
         assert await admin.run(asking("select 1")) == 1
 
-    async def test_a_free_connection_is_awaited_for_so_long(self, issuer: Any, owner: Door, admin: Door) -> None:
+    async def test_a_free_connection_is_awaited_for_so_long(
+        self, issuer: Any, owner: Door, admin: Door, slow_insert: Work
+    ) -> None:
         """With all connections busy a caller gets `Unavailable` after `wait_s`, and can give up earlier."""
         await owner.run(doing(SLOW_COMMIT))
         async with (
@@ -140,7 +157,7 @@ class TestRun:
 
 
 class TestCommit:
-    async def test_a_commit_is_there(self, owner: Door) -> None:
+    async def test_a_commit_is_there(self, owner: Door, slow_insert: Work) -> None:
         """After `commit` another connection sees the row."""
         await owner.run(doing(SLOW_COMMIT))
         assert await owner.run(slow_insert) == "committed"
@@ -158,7 +175,9 @@ class TestCommit:
         with pytest.raises(Unavailable):
             await owner.run(swallow)
 
-    async def test_cancelling_the_caller_does_not_cancel_the_commit(self, owner: Door, admin: Door) -> None:
+    async def test_cancelling_the_caller_does_not_cancel_the_commit(
+        self, owner: Door, admin: Door, slow_insert: Work
+    ) -> None:
         """A caller cancelled during a slow COMMIT gets its result all the same, and the row is there."""
         await owner.run(doing(SLOW_COMMIT))
         results = []
@@ -176,7 +195,7 @@ class TestCommit:
         assert await owner.run(asking("select count(*) from slow")) == 1
 
     @pytest.mark.parametrize("setting", ["statement_timeout", "lock_timeout"])
-    async def test_no_timeout_hits_it(self, owner: Door, admin: Door, setting: str) -> None:
+    async def test_no_timeout_hits_it(self, owner: Door, admin: Door, setting: str, slow_insert: Work) -> None:
         """A COMMIT that takes ten times as long as each of the session's timeouts still commits."""
         await owner.run(doing(SLOW_COMMIT))
 
@@ -194,7 +213,7 @@ class TestCommit:
             await until(admin, IN_COMMIT + " and clock_timestamp() - query_start > '200 ms'")
         assert results == ["committed"]
 
-    async def test_the_timeouts_come_back(self, owner: Door) -> None:
+    async def test_the_timeouts_come_back(self, owner: Door, slow_insert: Work) -> None:
         """What is lifted for a COMMIT is back for the next statement of the session."""
         await owner.run(doing(SLOW_COMMIT))
 
@@ -204,15 +223,15 @@ class TestCommit:
 
         assert await owner.run(commit_and_ask) == "5s"
 
-    async def test_a_backend_killed_in_it_leaves_a_doubt(self, owner: Door, admin: Door) -> None:
+    async def test_a_backend_killed_in_it_leaves_a_doubt(self, owner: Door, admin: Door, slow_insert: Work) -> None:
         """A backend that is killed during COMMIT is `InDoubt`, because the row may be there."""
         await owner.run(doing(SLOW_COMMIT))
         with pytest.raises(InDoubt):
             await self._commit_while(
-                owner, admin, lambda: admin.run(asking(f"select pg_terminate_backend(({IN_COMMIT}))"))
+                owner, admin, slow_insert, lambda: admin.run(asking(f"select pg_terminate_backend(({IN_COMMIT}))"))
             )
 
-    async def test_a_connection_lost_in_it_leaves_a_doubt(self, owner: Door, admin: Door) -> None:
+    async def test_a_connection_lost_in_it_leaves_a_doubt(self, owner: Door, admin: Door, slow_insert: Work) -> None:
         """A connection that breaks during COMMIT is `InDoubt`."""
         await owner.run(doing(SLOW_COMMIT))
 
@@ -220,7 +239,7 @@ class TestCommit:
             owner.abandon()
 
         with pytest.raises(InDoubt):
-            await self._commit_while(owner, admin, abandon)
+            await self._commit_while(owner, admin, slow_insert, abandon)
 
     async def test_a_refusal_is_no_doubt(self, owner: Door) -> None:
         """A constraint that is checked at COMMIT refuses it: nothing was recorded, and that is known."""
@@ -244,7 +263,7 @@ class TestCommit:
         with pytest.raises(Unavailable):
             await owner.run(lost)
 
-    async def test_an_unconfirmed_standby_leaves_a_doubt(self, owner: Door, admin: Door) -> None:
+    async def test_an_unconfirmed_standby_leaves_a_doubt(self, owner: Door, admin: Door, slow_insert: Work) -> None:
         """A COMMIT whose wait for the synchronous standby was broken off is `InDoubt`, though the row is visible."""
         await owner.run(doing("create table slow (number int)"))
         await admin.run(doing("alter system set synchronous_standby_names = 'nobody'"))
@@ -253,7 +272,11 @@ class TestCommit:
             await until(owner, "select current_setting('synchronous_standby_names') = 'nobody'")
             with pytest.raises(InDoubt, match="warned"):
                 await self._commit_while(
-                    owner, admin, lambda: admin.run(asking(f"select pg_cancel_backend(({IN_COMMIT}))")), held_up=False
+                    owner,
+                    admin,
+                    slow_insert,
+                    lambda: admin.run(asking(f"select pg_cancel_backend(({IN_COMMIT}))")),
+                    held_up=False,
                 )
             assert await admin.run(asking("select count(*) from issuer.slow")) >= 1
         finally:
@@ -263,7 +286,7 @@ class TestCommit:
 
     @staticmethod
     async def _commit_while(
-        owner: Door, admin: Door, act: Callable[[], Awaitable[object]], *, held_up: bool = True
+        owner: Door, admin: Door, slow_insert: Work, act: Callable[[], Awaitable[object]], *, held_up: bool = True
     ) -> None:
         """Commit until one is slow, `act` in the middle of it, and raise what that COMMIT raised."""
         faults: list[LedgerFault] = []

@@ -304,22 +304,6 @@ class TestReads:
         await door.run(transact([asked(name)], lambda gathered: (gathered, Writes())))
         assert await ids_taken() > paged
 
-    async def test_a_commit_may_begin_the_next_batch(self, door: Door, day: dt.date) -> None:
-        """Two batches over one connection, the second in the transaction that the first began, are recorded each at
-        its own time; and what a COMMIT began for nobody has ended when the connection is given back."""
-        first, second = Name(MODULE, day, 1), Name(MODULE, day, 2)
-
-        async def both(connection: Connection) -> tuple[bool, bool]:
-            await transact([asked(first)], writing(written(first)), lambda: True)(connection)
-            begun = connection.is_in_transaction()
-            await transact([asked(second)], writing(written(second)), lambda: True)(connection)
-            return begun, connection.is_in_transaction()
-
-        assert await door.run(both) == (True, True)
-        assert not await door.run(lambda connection: asyncio.sleep(0, connection.is_in_transaction()))
-        found = (await look(door, asked(first), asked(second))).recorded
-        assert found[0].decided_at < found[1].decided_at
-
     @pytest.mark.usefixtures("day")
     async def test_make_months(self, door: Door) -> None:
         """Once they are made, none is missing."""

@@ -53,8 +53,8 @@ def die_after_commit(at: int) -> None:
     """The process is killed when COMMIT number `at` is confirmed, before anybody has heard of it."""
     commit, count = store.commit, itertools.count(1)
 
-    async def commit_and_die(connection: Connection, *, begin: bool) -> None:
-        await commit(connection, begin=begin)
+    async def commit_and_die(connection: Connection, *sent: Any) -> None:
+        await commit(connection, *sent)
         if next(count) == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -78,15 +78,15 @@ def kill_server_in_commit(pid_file: str, delays_s: Sequence[float]) -> None:
 
         return told
 
-    async def commit_and_kill(connection: Connection, *, begin: bool) -> None:
+    async def commit_and_kill(connection: Connection, *sent: Any) -> None:
         if not connection.is_closed():
             tell(committing=in_hand[connection])
         if not armed:
-            await commit(connection, begin=begin)
+            await commit(connection, *sent)
             return
         armed.clear()
         server = processes_of_server(Path(pid_file))
-        sending = asyncio.ensure_future(commit(connection, begin=begin))
+        sending = asyncio.ensure_future(commit(connection, *sent))
         await asyncio.sleep(0)  # it runs up to its first wait, which is the one for the answer
         time.sleep(next(delays))  # noqa: ASYNC251 - so that nobody can read the answer meanwhile
         for pid in server:
@@ -116,9 +116,9 @@ def stop_in_first_batch(before: str) -> None:
 
         return transact(lookups, stop_and_decide, *more)
 
-    async def stop_and_commit(connection: Connection, *, begin: bool) -> None:
+    async def stop_and_commit(connection: Connection, *sent: Any) -> None:
         stop_once()
-        await commit(connection, begin=begin)
+        await commit(connection, *sent)
 
     if before == "commit":
         store.commit = stop_and_commit

@@ -1,0 +1,232 @@
+"""Several messages in one exchange: BEGIN before a statement, COMMIT behind one, and nothing taken for another's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from relay import Relay, relay
+
+from ledger.faults import BadRow, InDoubt, LedgerFault, Unavailable
+from ledger.shell import door as door_module
+from ledger.shell.door import Connection, Door, begin, commit, open_door, prepare
+from ledger.shell.exchange import Exchange, exchange_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+TABLES = """
+create table rows (number int check (number > 0));
+create table once (number int unique deferrable initially deferred);
+"""
+INSERT = "insert into rows select unnest($1::int[])"
+COUNT = "select count(*) from rows"
+
+
+@pytest.fixture
+async def line(issuer: Any) -> AsyncIterator[Relay]:
+    async with relay(issuer.owner_dsn) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def owner(line: Relay, issuer: Any) -> AsyncIterator[Door]:
+    """A door with one connection over the line, with the owner's rights: there are tables to write to."""
+    async with open_door(line.dsn, schema=issuer.schema, connections=1) as opened:
+        await opened.run(lambda connection: connection.execute(TABLES))
+        yield opened
+
+
+@pytest.fixture
+async def admin(issuer: Any) -> AsyncIterator[Door]:
+    async with open_door(issuer.admin_dsn, schema=issuer.schema, connections=1) as opened:
+        yield opened
+
+
+def inserting(*numbers: int, first: str = "select 1", last: str = INSERT) -> Callable[[Connection], Awaitable[int]]:
+    """A transaction in two exchanges; what its first statement returned."""
+
+    async def work(connection: Connection) -> int:
+        row = await begin(connection, first)
+        assert row is not None
+        assert connection.is_in_transaction()
+        await commit(connection, last, list(numbers))
+        assert not connection.is_in_transaction()
+        found: int = row[0]
+        return found
+
+    return work
+
+
+async def pid_and_count(door: Door) -> tuple[int, int]:
+    """By which backend a door is served, and how many rows it sees."""
+
+    async def work(connection: Connection) -> tuple[int, int]:
+        assert not connection.is_in_transaction()
+        return connection.get_server_pid(), await connection.fetchval(COUNT)
+
+    return await door.run(work)
+
+
+async def fail(door: Door, work: Callable[[Connection], Awaitable[object]], faults: list[LedgerFault]) -> None:
+    """Run what fails, and note how."""
+    try:
+        await door.run(work)
+    except LedgerFault as fault:
+        faults.append(fault)
+
+
+async def test_a_transaction_is_two_exchanges(owner: Door, line: Relay) -> None:
+    """With its statements prepared a transaction is said in two pieces, its first one too; what it wrote is there."""
+    await owner.run(lambda connection: prepare(connection, "select 41", INSERT))
+    for number in (1, 2):
+        line.pieces = 0
+        assert await owner.run(inserting(number, first="select 41")) == 41
+        assert line.pieces == 2
+        assert (await pid_and_count(owner))[1] == number
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 3, 7])
+async def test_answers_that_come_piece_by_piece(owner: Door, line: Relay, piece_bytes: int) -> None:
+    """Wherever an answer is cut, each is whose it is: also where a statement or its COMMIT is refused in between."""
+    line.piece_bytes = piece_bytes
+    for number in range(1, 4):
+        assert await owner.run(inserting(number, number, first=f"select {number}")) == number
+        with pytest.raises(BadRow):
+            await owner.run(inserting(-number))
+        with pytest.raises(BadRow):
+            await owner.run(inserting(number, number, last="insert into once select unnest($1::int[])"))
+    assert (await pid_and_count(owner))[1] == 6
+
+
+class TestBegin:
+    async def test_a_refused_statement_leaves_nothing(self, owner: Door) -> None:
+        """The first statement fails: its fault, no transaction, and the connection serves on."""
+        before = await pid_and_count(owner)
+        with pytest.raises(BadRow):
+            await owner.run(lambda connection: begin(connection, "select 1 / $1::int", 0))
+        assert await pid_and_count(owner) == before
+
+    @pytest.mark.parametrize("statement", ["select nothing", "select $1::int"])
+    async def test_nothing_begins_for_what_is_not_sent(self, owner: Door, statement: str) -> None:
+        """A statement that cannot be prepared or whose argument cannot be packed: the next one begins nothing."""
+
+        async def work(connection: Connection) -> bool:
+            with pytest.raises(Exception, match=r"nothing|integer"):
+                await begin(connection, statement, *(["seven"] if "$1" in statement else []))
+            await connection.fetchval("select 1")
+            return connection.is_in_transaction()
+
+        assert not await owner.run(work)
+
+    async def test_a_begin_that_is_refused_is_the_last_of_its_connection(self, owner: Door) -> None:
+        """In a transaction that has failed BEGIN is refused like all else: a fault, and another connection after it."""
+        before, _ = await pid_and_count(owner)
+
+        async def work(connection: Connection) -> None:
+            await begin(connection, "select 1")
+            with pytest.raises(Exception, match="division by zero"):
+                await connection.fetchval("select 1 / 0")
+            await begin(connection, "select 1")
+
+        with pytest.raises(Unavailable):
+            await owner.run(work)
+        after, _ = await pid_and_count(owner)
+        assert after != before
+
+    async def test_a_backend_that_ends_before_it(self, owner: Door, line: Relay, admin: Door) -> None:
+        """Killed while BEGIN is on its way: `Unavailable`, as the server's own word for it is read."""
+        pid, _ = await pid_and_count(owner)
+        line.hold(b"begin")
+        faults: list[LedgerFault] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail, owner, inserting(1), faults)
+            await line.held.wait()
+            await admin.run(lambda connection: connection.fetchval("select pg_terminate_backend($1, 5000)", pid))
+        line.let_go()
+        assert [type(fault) for fault in faults] == [Unavailable]
+        after, count = await pid_and_count(owner)
+        assert (after == pid, count) == (False, 0)
+
+
+class TestCommit:
+    async def test_a_refused_statement_commits_nothing(self, owner: Door) -> None:
+        """The last statement fails: its fault and no doubt, nothing is there, and the connection serves on."""
+        before = await pid_and_count(owner)
+        with pytest.raises(BadRow):
+            await owner.run(inserting(1, -1))
+        assert await pid_and_count(owner) == before
+        assert await owner.run(inserting(2)) == 1
+
+    async def test_a_refused_commit_is_the_commits(self, owner: Door) -> None:
+        """What is checked at COMMIT fails there, behind a statement that went well."""
+        before = await pid_and_count(owner)
+        with pytest.raises(BadRow):
+            await owner.run(inserting(1, 1, last="insert into once select unnest($1::int[])"))
+        assert await pid_and_count(owner) == before
+
+    @pytest.mark.parametrize("statement", ["insert into nowhere values (1)", INSERT])
+    async def test_no_commit_for_what_is_not_sent(self, owner: Door, statement: str) -> None:
+        """A statement that cannot be prepared or whose argument cannot be packed: no COMMIT, none with the next."""
+
+        async def work(connection: Connection) -> bool:
+            await begin(connection, "insert into rows values (7) returning 1")
+            with pytest.raises(Exception, match=r"nowhere|a sized iterable"):
+                await commit(connection, statement, *([7] if "$1" in statement else []))
+            if "$1" in statement:
+                await connection.fetchval("select 1")
+            return connection.is_in_transaction()
+
+        assert await owner.run(work)
+        assert (await pid_and_count(owner))[1] == 0
+
+    async def test_a_backend_killed_in_the_statement_leaves_a_doubt(self, owner: Door, admin: Door) -> None:
+        """COMMIT was behind it: nobody has said that it was not done."""
+        sleeping = "select pid from pg_stat_activity where wait_event = 'PgSleep'"
+        last = "select pg_sleep(60) from unnest($1::int[])"
+        faults: list[LedgerFault] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail, owner, inserting(1, last=last), faults)
+            with trio.fail_after(20):
+                while (pid := await admin.run(lambda c: c.fetchval(sleeping))) is None:
+                    await trio.lowlevel.checkpoint()
+            await admin.run(lambda c: c.fetchval("select pg_terminate_backend($1)", pid))
+        assert [type(fault) for fault in faults] == [InDoubt]
+        assert (await pid_and_count(owner))[1] == 0
+
+    async def test_what_was_sent_ahead_is_asked_for_next(self, owner: Door) -> None:
+        """Who says anything else before has lost the connection: an answer could be taken for another's."""
+
+        async def work(connection: Connection) -> None:
+            await begin(connection, "select 1")
+            statement = await connection.prepare(INSERT)
+            exchange_of(connection).send_behind("commit")
+            await statement.fetch([1])
+            await connection.fetchval("select 1")
+
+        with pytest.raises(Unavailable):
+            await owner.run(work)
+
+    async def test_a_connection_lost_before_its_answer_was_asked_for(
+        self, owner: Door, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between the answer to the statement and the question for that to COMMIT: in doubt."""
+        execute = door_module._execute_before_commit
+
+        async def lose(connection: Connection, last: str, arguments: Sequence[object]) -> None:
+            await execute(connection, last, arguments)
+            connection._transport.abort()
+
+        monkeypatch.setattr(door_module, "_execute_before_commit", lose)
+        with pytest.raises(InDoubt):
+            await owner.run(inserting(1))
+
+    async def test_one_stands_between_for_good(self, owner: Door) -> None:
+        """It is asked for with each batch and put there once."""
+
+        async def both(connection: Connection) -> tuple[Exchange, Exchange]:
+            return exchange_of(connection), exchange_of(connection)
+
+        first, second = await owner.run(both)
+        assert first is second
