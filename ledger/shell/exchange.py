@@ -26,8 +26,9 @@ import asyncio
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
+
 if TYPE_CHECKING:
-    import asyncpg
     from asyncpg.prepared_stmt import PreparedStatement
 
 _HEAD: Final = Struct(">cI")
@@ -159,13 +160,17 @@ class Exchange(asyncio.Protocol):
 
 
 def exchange_of(connection: asyncpg.Connection[Any]) -> Exchange:
-    """What stands between a connection's transport and its driver; from now on, if nothing does."""
+    """What stands between a connection's transport and its driver; from now on, if nothing does.
+
+    Raises `asyncpg.InterfaceError` when the connection is lost.
+    """
     # asyncpg shows its transport in no public way.
     transport: asyncio.Transport = connection._transport  # type: ignore[attr-defined]  # noqa: SLF001
     protocol = transport.get_protocol()
     if isinstance(protocol, Exchange):
         return protocol
-    assert isinstance(protocol, asyncio.Protocol)  # noqa: S101 -- asyncpg's
+    if not isinstance(protocol, asyncio.Protocol):  # a transport that was lost has none any more
+        raise asyncpg.InterfaceError("the connection is lost")
     return Exchange(transport, protocol)
 
 

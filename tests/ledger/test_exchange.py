@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -148,6 +149,18 @@ class TestBegin:
         assert [type(fault) for fault in faults] == [Unavailable]
         after, count = await pid_and_count(owner)
         assert (after == pid, count) == (False, 0)
+
+    async def test_on_a_connection_that_is_lost(self, owner: Door) -> None:
+        """The door's word for it, as for any other statement on it."""
+
+        async def work(connection: Connection) -> None:
+            connection.terminate()
+            await asyncio.sleep(0)  # one turn, in which the transport lets go of who it tells
+            assert connection._transport.get_protocol() is None
+            await begin(connection, "select 1")
+
+        with pytest.raises(Unavailable):
+            await owner.run(work)
 
 
 class TestCommit:

@@ -28,6 +28,7 @@ import trio
 from authsrv.shell import lanes
 from authsrv.shell.serve import Service, run_switch
 from ledger.shell import door, store
+from ledger.shell.exchange import exchange_of
 from protocol.switch import Limits
 
 if TYPE_CHECKING:
@@ -78,9 +79,21 @@ def kill_server_in_commit(pid_file: str, delays_s: Sequence[float]) -> None:
 
         return told
 
+    def tell_when_it_goes(connection: Connection) -> None:
+        exchange = exchange_of(connection)
+        send = exchange._send
+
+        def send_told(data: bytes) -> None:
+            exchange._send = send
+            if door.COMMIT.encode() in data:  # a connection that was lost by then sends none
+                tell(committing=in_hand[connection])
+            send(data)
+
+        exchange._send = send_told
+
     async def commit_and_kill(connection: Connection, *sent: Any) -> None:
         if not connection.is_closed():
-            tell(committing=in_hand[connection])
+            tell_when_it_goes(connection)
         if not armed:
             await commit(connection, *sent)
             return
