@@ -114,10 +114,11 @@ def bounds(
     seed: Seed = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Measure what bounds the ratio of `compare`: the CPU of each part of an authorization, apart.
+    """Measure the walls behind the bars of `compare`: what no switch over these statements can pass.
 
-    `ratio_at_most` is the procedure's CPU over that of the batch SQL and of the way in and out alone: what deciding,
-    receipts, sealing and the driver could gain at most, if they cost nothing.
+    `at_most` is, of a profile, the procedure's CPU over that of the batch SQL and of the way in and out alone: what it
+    would be if deciding, receipts, sealing and the driver cost nothing; of hot-card the rate of the batch SQL on one
+    card over the procedure's. `at_least` is the p99 of the batch SQL alone over the procedure's, at the same rate.
 
     Example: authsrv-loadtest bounds --json
     """

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import secrets
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -30,8 +31,10 @@ from ledger.batch import Gathered, Lookup, Writes
 from ledger.names import Name
 from ledger.shell.store import transact
 from loadtest.cards import Plastic
+from loadtest.profile import Profile
 from loadtest.shell.ground import Ground
 from loadtest.shell.till import clock
+from loadtest.traffic import arrivals
 from protocol.crypto import BlockCipher
 from protocol.messages import Request
 from protocol.numbers import Command
@@ -58,8 +61,9 @@ class _Batch:
 class Limit:
     """Batches ready to be run; the modules are those at the end of the ground's, which no profile uses."""
 
-    def __init__(self, ground: Ground, settings: Mapping[str, str], *, seed: int) -> None:
-        """Learn the shape of what the switch writes of a sale; lanes and batches are those of all its workers."""
+    def __init__(self, ground: Ground, settings: Mapping[str, str], *, seed: int, cards: int = CARDS) -> None:
+        """Learn the shape of what the switch writes of a sale; lanes and batches are those of all its workers, and
+        sales are drawn from so many cards."""
         workers = int(settings.get("workers", "1"))
         self.lanes = workers * int(settings.get("lanes", lanes_for(workers)))
         self.batch = int(settings.get("batch_max", Service().batch_max))
@@ -68,7 +72,7 @@ class Limit:
         self._today = dt.datetime.now(dt.UTC).date()
         self._modules = [identity.module for identity in ground.modules[-self.batch :]]
         registry, ring = ground.rules()
-        self._token = {card: ring.token(card.number.encode().ljust(CARD_BYTES, b"\0")) for card in ground.cards[:CARDS]}
+        self._token = {card: ring.token(card.number.encode().ljust(CARD_BYTES, b"\0")) for card in ground.cards[:cards]}
         rows = ground.query("select token, card from card_numbers")
         self._card_id = {row["token"]: row["card"] for row in rows}
         self._sequence = self._last_sequence()
@@ -90,6 +94,11 @@ class Limit:
     def measure(self, ready: list[list[_Batch]], duration_s: float) -> tuple[int, float]:
         """Run what is ready; how many authorizations, in how many seconds."""
         return asyncio.run(self._measure(ready, duration_s))
+
+    def pairs(self, profile: Profile) -> list[tuple[float, float]]:
+        """Have sales come at the rate of an open profile and lanes take what has come; for each when it came, and when
+        it was committed, in seconds."""
+        return asyncio.run(self._answer(arrivals(profile, self._random)))
 
     def _last_sequence(self) -> int:
         [row] = self._ground.query(
@@ -165,7 +174,7 @@ class Limit:
         async def lane(connection: asyncpg.Connection[asyncpg.Record], batches: list[_Batch]) -> int:
             done = 0
             for batch in batches:
-                await transact(batch.lookups, partial(self._writes, batch.rows))(connection)
+                await self._settle(connection, batch, len(batch.rows))
                 done += len(batch.rows)
                 if clock() >= until:
                     break
@@ -177,6 +186,35 @@ class Limit:
         finally:
             for connection in connections:
                 await connection.close()
+
+    async def _answer(self, wanted: list[float]) -> list[tuple[float, float]]:
+        batches = self._batches()
+        pairs: list[tuple[float, float]] = []
+        connections = [await self._connect() for _ in range(self.lanes)]
+        for connection in connections:  # what a connection's first batch makes ready is not counted
+            await self._settle(connection, next(batches), 1)
+        started = clock()
+
+        async def lane(connection: asyncpg.Connection[asyncpg.Record], coming: list[float]) -> None:
+            while coming:
+                if (early := coming[0] - (clock() - started)) > 0:
+                    await asyncio.sleep(early)
+                come = min(bisect_right(coming, clock() - started), self.batch)
+                await self._settle(connection, next(batches), come)
+                pairs.extend((at, clock() - started) for at in coming[:come])
+                del coming[:come]
+
+        try:
+            await asyncio.gather(*(lane(each, wanted[at :: self.lanes]) for at, each in enumerate(connections)))
+            return pairs
+        finally:
+            for connection in connections:
+                await connection.close()
+
+    async def _settle(self, connection: asyncpg.Connection[asyncpg.Record], batch: _Batch, many: int) -> None:
+        """The first so many of a batch."""
+        if many:
+            await transact(batch.lookups[:many], partial(self._writes, batch.rows[:many]))(connection)
 
     def _writes(self, rows: list[Authorization], gathered: Gathered) -> tuple[None, Writes]:
         numbered = [row._replace(number=serial) for row, serial in zip(rows, gathered.serials, strict=True) if serial]

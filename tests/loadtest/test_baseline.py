@@ -102,13 +102,33 @@ def test_the_batch_sql_writes_what_the_switch_writes(ground: Ground) -> None:
     assert not [finding for finding, sql in BOOKS.items() if ground.query(sql)]
 
 
-def test_the_parts_of_an_authorization_are_weighed_apart(ground: Ground) -> None:
-    """A request that is refused at once costs the switch less than one that is decided, the server hardly anything."""
+def test_the_walls_are_measured(ground: Ground) -> None:
+    """A request that is refused at once costs the switch less than one that is decided, and the server hardly anything;
+    the statements alone are faster than the switch over them."""
     result = measure_bounds(ground, {"workers": "1"}, turn_s=1, rounds=1, seed=1, progress=lambda _: None)
     us = result["cpu_us"]
     assert result["verified"], result["findings"]
-    assert 0 < us["way: switch"] < us["switch: switch"]
-    assert us["way: database"] < us["statements: server"]
+    for profile in ("concentrator", "terminals"):
+        assert 0 < us[f"way of {profile}: switch"] < us[f"{profile}: switch"]
+        assert us[f"way of {profile}: database"] < us["statements: server"]
+        assert 0 < result["ratios"][profile]["ratio"] < result["ratios"][profile]["at_most"]
     assert us["procedure: pgbench"] > 0
     assert us["statements: driver"] > 0
-    assert 0 < result["ratio"] < result["ratio_at_most"]
+    assert 0 < result["ratios"]["hot-card"]["ratio"] < result["ratios"]["hot-card"]["at_most"]
+    assert result["latency"]["baseline_p99_ms"] > 0
+    assert result["latency"]["statements_p99_ms"] > 0
+
+
+def test_latency_of_the_batch_sql_counts_from_when_a_sale_came(ground: Ground) -> None:
+    """Each sale that comes is committed once, behind its coming."""
+    with running_switch(ground, {}) as switch:
+        shift = Shift(ground, switch, load_profile("terminals").changed(duration_s=1), seed=1, progress=lambda _: None)
+        shift.activate_cards()
+        shift.hang_up()
+    limit = Limit(ground, {"batch_max": "50"}, seed=1)
+    before = ground.query("select count(*) as rows from authorizations")[0]["rows"]
+    pairs = limit.pairs(load_profile("concentrator").changed(duration_s=1, rate_per_s=200))
+    written = ground.query("select count(*) as rows from authorizations")[0]["rows"] - before
+    assert written == len(pairs) + limit.lanes
+    assert 100 < len(pairs) < 300
+    assert all(0 <= wanted < committed for wanted, committed in pairs)
