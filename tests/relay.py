@@ -2,6 +2,7 @@
 
 It carries bytes from a TCP port to the socket that a DSN names. `hold` lets no more of what the switch says pass, from
 the first piece on that has the needle in it: so a test decides how long the database takes, and a COMMIT can be stuck.
+With a certificate it ends TLS as a server would that is built with it, which the embedded one is not.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 import trio
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
 PIECE_BYTES = 65_536
+SSL_REQUEST = bytes.fromhex("00000008 04d2162f")  # PostgreSQL's manual, "SSL Session Encryption"
 
 
 @dataclass
@@ -24,6 +27,7 @@ class Relay:
     """One line; `dsn` leads over it."""
 
     path: str
+    tls: ssl.SSLContext | None = None  # its own side of it
     dsn: str = ""
     held: trio.Event = field(default_factory=trio.Event)  # something is held
     piece_bytes: int = PIECE_BYTES  # how much of what is said passes at once
@@ -59,12 +63,13 @@ class Relay:
             async with client, await trio.open_unix_socket(self.path) as server, trio.open_nursery() as nursery:
                 if self._down:
                     return
-                nursery.start_soon(self._pump, client, server, nursery.cancel_scope)
-                await self._pump(server, client, nursery.cancel_scope, said_by_switch=False)
+                end = client if self.tls is None else await _secured(client, self.tls)
+                nursery.start_soon(self._pump, end, server, nursery.cancel_scope)
+                await self._pump(server, end, nursery.cancel_scope, said_by_switch=False)
         self._lines.discard(line)
 
     async def _pump(
-        self, source: trio.SocketStream, sink: trio.SocketStream, line: trio.CancelScope, *, said_by_switch: bool = True
+        self, source: trio.abc.Stream, sink: trio.abc.Stream, line: trio.CancelScope, *, said_by_switch: bool = True
     ) -> None:
         try:
             while data := await source.receive_some(self.piece_bytes):
@@ -78,16 +83,26 @@ class Relay:
         line.cancel()
 
 
+async def _secured(client: trio.SocketStream, tls: ssl.SSLContext) -> trio.abc.Stream:
+    assert await client.receive_some(len(SSL_REQUEST)) == SSL_REQUEST
+    await client.send_all(b"S")
+    secured = trio.SSLStream(client, tls, server_side=True, https_compatible=True)
+    await secured.do_handshake()
+    return secured
+
+
 @asynccontextmanager
-async def relay(dsn: str) -> AsyncIterator[Relay]:
+async def relay(dsn: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Relay]:
     """A line to the database of `dsn`, which names a folder of sockets."""
     parts = urlsplit(dsn)
     [folder] = parse_qs(parts.query)["host"]
-    line = Relay(f"{folder}/.s.PGSQL.5432")
+    line = Relay(f"{folder}/.s.PGSQL.5432", tls)
     async with trio.open_nursery() as nursery:
         [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
         port = listener.socket.getsockname()[1]
-        line.dsn = parts._replace(netloc=parts.netloc + f"127.0.0.1:{port}", query="").geturl()
+        line.dsn = parts._replace(
+            netloc=parts.netloc + f"127.0.0.1:{port}", query="sslmode=require" if tls else ""
+        ).geturl()
         nursery.start_soon(trio.serve_listeners, line.carry, [listener])
         yield line
         nursery.cancel_scope.cancel()

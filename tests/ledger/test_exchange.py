@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from authority import Authority
 from relay import Relay, relay
 
 from ledger.faults import BadRow, InDoubt, LedgerFault, Unavailable
@@ -16,6 +18,7 @@ from ledger.shell.exchange import Exchange, exchange_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
 
 TABLES = """
 create table rows (number int check (number > 0));
@@ -25,9 +28,12 @@ INSERT = "insert into rows select unnest($1::int[])"
 COUNT = "select count(*) from rows"
 
 
-@pytest.fixture
-async def line(issuer: Any) -> AsyncIterator[Relay]:
-    async with relay(issuer.owner_dsn) as opened:
+@pytest.fixture(params=["plain", "TLS"])
+async def line(issuer: Any, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Relay]:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if request.param == "TLS" else None
+    if tls:
+        tls.load_cert_chain(*Authority.found(tmp_path).issue("database"))
+    async with relay(issuer.owner_dsn, tls) as opened:
         yield opened
 
 
