@@ -42,7 +42,7 @@ class Places:
     lines: dict[Path, int] = field(default_factory=dict)
     twice: tuple[str, int, int] | None = None  # the first key that is written twice in one table, and its two lines
     unclosed: int | None = None  # where the string or bracket begins that the text ends in
-    too_deep: int | None = None  # where for the first time more than DEPTH_MAX brackets are open
+    too_deep: int | None = None  # where first more than DEPTH_MAX brackets are open, or a key has parts without end
 
     def line(self, path: Path) -> int:
         """The line of an element, else of its key, else 0."""
@@ -83,9 +83,9 @@ class _Reader:
         if kind == "newline" and not self._open:
             self._begins, self._key, self._element, self._header = token.end(), None, -1, False
         elif kind == "equals" and not self._open and self._key is None and not self._header:
-            self._assigned(_path(self._before(token)))
+            self._assigned(self._path(self._before(token)))
         elif kind == "open" and not self._open and self._key is None and not self._before(token).strip():
-            self._headed(_path(self._header_behind(token)))
+            self._headed(self._path(self._header_behind(token)))
         elif kind == "open" and not self._header:
             self._open.append(self.line)
             if len(self._open) > DEPTH_MAX and self.found.too_deep is None:
@@ -132,18 +132,20 @@ class _Reader:
         if path:
             self.found.lines.setdefault((path[0],), self.line)
 
-
-def _path(key: str) -> tuple[str, ...]:
-    """The parts of a key, without quotes and dots; none where it is no key."""
-    try:
-        value: object = tomllib.loads(f"{key.strip()} = 0")
-    except ValueError:
-        return ()
-    parts = []
-    while isinstance(value, Mapping):
-        [(name, value)] = value.items()
-        parts.append(str(name))
-    return tuple(parts)
+    def _path(self, key: str) -> tuple[str, ...]:
+        """The parts of a key, without quotes and dots; none where it is no key, or one that tomllib does not follow."""
+        try:
+            value: object = tomllib.loads(f"{key.strip()} = 0")
+        except ValueError:
+            return ()
+        except RecursionError:  # from Python 3.14 on a thousand parts are too many
+            self.found.too_deep = self.found.too_deep or self.line
+            return ()
+        parts = []
+        while isinstance(value, Mapping):
+            [(name, value)] = value.items()
+            parts.append(str(name))
+        return tuple(parts)
 
 
 def depth(value: object) -> int:

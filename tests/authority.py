@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+CERTIFIES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 @dataclass
 class Authority:
     """Issues certificates into a folder, where its own lies too."""
@@ -65,7 +78,13 @@ def _certificate(
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
+    if authority:  # this and the issuer's name of its key: RFC 5280, which Python asks for from 3.13 on
+        builder = builder.add_extension(CERTIFIES, critical=True)
+    if by:
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.key.public_key())
+        builder = builder.add_extension(identifier, critical=False)
     if listed:
         builder = builder.add_extension(x509.SubjectAlternativeName(listed), critical=False)
     return builder.sign(by.key if by else key, hashes.SHA256())

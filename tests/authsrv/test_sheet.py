@@ -105,7 +105,7 @@ def cells(content: bytes) -> dict[str, tuple[str, str]]:
     styles = ElementTree.fromstring(book.read("xl/styles.xml"))  # noqa: S314 - ours
     own = {each.get("numFmtId"): each.get("formatCode") for each in styles.iter(f"{MAIN}numFmt")}
     own |= {"4": "#,##0.00", "3": "#,##0", "1": "0", "0": "text"}
-    shown = [own[each.get("numFmtId")] for each in styles.find(f"{MAIN}cellXfs") or ()]
+    shown = [own[each.get("numFmtId")] for each in styles.iterfind(f"{MAIN}cellXfs/{MAIN}xf")]
     sheet = ElementTree.fromstring(book.read("xl/worksheets/sheet1.xml"))  # noqa: S314 - ours
     return {
         cell.get("r", ""): (

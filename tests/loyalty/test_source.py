@@ -195,8 +195,9 @@ def test_each_mistake_stands_on_the_line_of_its_key(text: str, found: set[int]) 
         "branches = " + "[" * 5_000 + "]" * 5_000,
         "branches = " + "{a=" * 5_000 + "1" + "}" * 5_000,
         "branches" + ".a" * 3_000 + " = 1",
+        "[branches" + ".a" * 3_000 + "]",
     ],
-    ids=["open", "closed", "deep", "tables", "dotted"],
+    ids=["open", "closed", "deep", "tables", "dotted", "headed"],
 )
 def test_what_is_nested_without_end_is_told_and_no_fault(more: str) -> None:
     """However many brackets there are."""
