@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 PIECE_BYTES = 65_536
+READY = b"Z\0\0\0\x05"  # ends an answer
 SSL_REQUEST = bytes.fromhex("00000008 04d2162f")  # PostgreSQL's manual, "SSL Session Encryption"
 
 
@@ -32,6 +33,7 @@ class Relay:
     held: trio.Event = field(default_factory=trio.Event)  # something is held
     piece_bytes: int = PIECE_BYTES  # how much of what is said passes at once
     pieces: int = 0  # that the switch has said
+    joined: int = 1  # how many answers of the database come together
     _needle: bytes | None = None
     _released: trio.Event = field(default_factory=trio.Event)
     _down: bool = False
@@ -64,6 +66,8 @@ class Relay:
                 if self._down:
                     return
                 end = client if self.tls is None else await _secured(client, self.tls)
+                if end is None:
+                    return
                 nursery.start_soon(self._pump, end, server, nursery.cancel_scope)
                 await self._pump(server, end, nursery.cancel_scope, said_by_switch=False)
         self._lines.discard(line)
@@ -74,6 +78,8 @@ class Relay:
         try:
             while data := await source.receive_some(self.piece_bytes):
                 self.pieces += said_by_switch
+                while not said_by_switch and READY in data and data.count(READY) < self.joined:
+                    data += await source.receive_some(self.piece_bytes)
                 if said_by_switch and self._needle is not None and self._needle in data:
                     self.held.set()
                     await self._released.wait()
@@ -83,8 +89,11 @@ class Relay:
         line.cancel()
 
 
-async def _secured(client: trio.SocketStream, tls: ssl.SSLContext) -> trio.abc.Stream:
-    assert await client.receive_some(len(SSL_REQUEST)) == SSL_REQUEST
+async def _secured(client: trio.SocketStream, tls: ssl.SSLContext) -> trio.abc.Stream | None:
+    request = await client.receive_some(len(SSL_REQUEST))
+    if not request:  # it has left again
+        return None
+    assert request == SSL_REQUEST
     await client.send_all(b"S")
     secured = trio.SSLStream(client, tls, server_side=True, https_compatible=True)
     await secured.do_handshake()

@@ -47,7 +47,9 @@ logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_MS = 1_500
 STATEMENT_TIMEOUT_MS = 5_000
-ANSWER_S = 8.0  # for every statement but COMMIT: a server that stands still cannot even say that it took too long
+# For every statement but COMMIT and the one in front of it: a server that stands still cannot even say that it took too
+# long. For those two nothing is left but the end of the connection.
+ANSWER_S = 8.0
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
 DEAD_PEER_MS = 10_000
 SERVER_VERSION_MIN = 150_000
@@ -102,7 +104,7 @@ class Door:
     def abandon(self) -> None:
         """Break all connections and use no further one, for an end that cannot wait.
 
-        What runs is `Unavailable`, or `InDoubt` in COMMIT; what would begin is `Unavailable`.
+        What runs is `Unavailable`, or `InDoubt` from the last statement on; what would begin is `Unavailable`.
         """
         self._abandoned = True
         for connection in [*self._busy, *self._idle]:
@@ -229,12 +231,15 @@ async def prepare(connection: Connection, *statements: str) -> None:
 
 
 async def begin(connection: Connection, first: str, *arguments: object) -> asyncpg.Record | None:
-    """Begin a transaction with its `first` statement, both in one exchange, and return the first row of that."""
+    """Begin a transaction with its `first` statement, both in one exchange, and return the first row of that.
+
+    The statement may have been executed, and for good, where the fault is that BEGIN was refused: so none that books.
+    """
     exchange, statement = await _prepared(connection, first)
     exchange.send_before("begin")
     try:
         return await statement.fetchrow(*arguments, timeout=ANSWER_S)
-    except asyncpg.PostgresError:
+    except FOREIGN:
         exchange.prepared.pop(first, None)
         raise
     finally:
@@ -286,15 +291,13 @@ async def _execute_before_commit(connection: Connection, last: str, arguments: S
     try:
         await statement.fetch(*arguments)  # by no timeout of ours: COMMIT has been sent
     except Exception as error:
+        exchange.prepared.pop(last, None)
         if exchange.take_back():
             raise
         if isinstance(error, asyncpg.PostgresError) and _refused(error):
-            exchange.prepared.pop(last, None)
             with contextlib.suppress(*FOREIGN):
                 await connection.execute(COMMIT)  # the server has refused it too and says so
             raise
-    finally:
-        exchange.take_back()
 
 
 async def _prepared(connection: Connection, statement: str) -> tuple[Exchange, PreparedStatement[asyncpg.Record]]:
@@ -302,7 +305,8 @@ async def _prepared(connection: Connection, statement: str) -> tuple[Exchange, P
     exchange = exchange_of(connection)
     prepared = exchange.prepared.get(statement)
     if prepared is None:
-        prepared = exchange.prepared[statement] = await connection.prepare(statement, timeout=ANSWER_S)
+        async with asyncio.timeout(ANSWER_S):  # the driver's own does not reach into the end of one that failed before
+            prepared = exchange.prepared[statement] = await connection.prepare(statement)
     return exchange, prepared
 
 

@@ -15,6 +15,10 @@ must hold:
   * No answer is taken for another's: where the driver says anything but the COMMIT that was sent for it, or where BEGIN
     is not plainly confirmed, the connection ends.
   * An answer to COMMIT that the driver has not asked for when the connection is lost is as good as none: in doubt.
+  * Where BEGIN alone is refused the server goes on with what came behind it, in a transaction of its own. So the first
+    statement must be one that may stand alone.
+  * Between two answers no message is left half read. What a server from 15 on says there unasked is that the
+    connection ends.
 
 Messages are as in PostgreSQL's manual, "Frontend/Backend Protocol": a letter, a length that counts itself, and what the
 letter says. "Z" ends each answer.
@@ -113,15 +117,14 @@ class Exchange(asyncio.Protocol):
         if answer is None:
             return
         self._dropping = False
-        refused = any(kind == _ERROR for kind, _, _ in answer)
-        if not refused:
-            end = answer[-1][2]
-            self._kept[:end] = b"".join(
-                self._kept[start:stop] for kind, start, stop in answer if kind not in (_DONE, _READY)
-            )
-        self._show()
-        if refused:
+        if any(kind == _ERROR for kind, _, _ in answer):
             self._transport.abort()
+            return
+        end = answer[-1][2]
+        self._kept[:end] = b"".join(
+            self._kept[start:stop] for kind, start, stop in answer if kind not in (_DONE, _READY)
+        )
+        self._show()
 
     def _part(self) -> None:
         """Show the answer to the statement when it is whole, and hold what comes behind."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from relay import Relay, relay
 
 from ledger.faults import BadRow, InDoubt, LedgerFault, Unavailable
 from ledger.shell import door as door_module
-from ledger.shell.door import Connection, Door, begin, commit, open_door, prepare
+from ledger.shell.door import ANSWER_S, Connection, Door, begin, commit, open_door, prepare
 from ledger.shell.exchange import Exchange, exchange_of
 
 if TYPE_CHECKING:
@@ -94,6 +95,40 @@ async def test_a_transaction_is_two_exchanges(owner: Door, line: Relay) -> None:
         assert (await pid_and_count(owner))[1] == number
 
 
+@pytest.mark.parametrize("changed", ["first", "last"])
+async def test_a_statement_whose_rows_have_changed_is_made_ready_anew(
+    owner: Door, admin: Door, issuer: Any, changed: str
+) -> None:
+    """The driver ends such a statement for good: one transaction may fail of it, and the next ones go well."""
+
+    async def work(connection: Connection) -> None:
+        statements = {"first": "select 1", "last": "select 1", changed: "select once from once"}
+        await begin(connection, statements["first"])
+        await commit(connection, statements["last"])
+
+    await owner.run(lambda connection: connection.execute("insert into once values (1)"))
+    await owner.run(work)
+    await admin.run(lambda connection: connection.execute(f"alter table {issuer.schema}.once add column more int"))
+    with contextlib.suppress(LedgerFault):
+        await owner.run(work)
+    await owner.run(work)
+    await owner.run(work)
+
+
+async def test_making_ready_does_not_wait_without_end(
+    owner: Door, line: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a statement that failed the driver first ends that one: a server that stands still then is told too."""
+    with pytest.raises(BadRow):
+        await owner.run(lambda connection: begin(connection, "select 1 / $1::int", 0))
+    monkeypatch.setattr(door_module, "ANSWER_S", 0.1)
+    line.hold(b"C\0\0\0")
+    with trio.fail_after(20), pytest.raises(Unavailable):
+        await owner.run(lambda connection: begin(connection, "select 1 / $1::int", 1))
+    assert line.held.is_set()
+    line.let_go()
+
+
 @pytest.mark.parametrize("piece_bytes", [1, 3, 7])
 async def test_answers_that_come_piece_by_piece(owner: Door, line: Relay, piece_bytes: int) -> None:
     """Wherever an answer is cut, each is whose it is: also where a statement or its COMMIT is refused in between."""
@@ -142,8 +177,24 @@ class TestBegin:
         after, _ = await pid_and_count(owner)
         assert after != before
 
+    async def test_what_follows_a_refused_begin_is_nobodys_answer(
+        self, owner: Door, line: Relay, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Both answers come together: neither is shown, and the connection ends at once."""
+
+        async def work(connection: Connection) -> None:
+            await begin(connection, "select 1")
+            with pytest.raises(Exception, match="division by zero"):
+                await connection.fetchval("select 1 / 0")
+            line.joined = 2
+            await begin(connection, "select 1")
+
+        with trio.fail_after(ANSWER_S / 2), pytest.raises(Unavailable, match="ConnectionDoesNotExistError"):
+            await owner.run(work)
+        assert not caplog.records
+
     async def test_a_backend_that_ends_before_it(self, owner: Door, line: Relay, admin: Door) -> None:
-        """Killed while BEGIN is on its way: `Unavailable`, as the server's own word for it is read."""
+        """Killed while BEGIN is on its way: `Unavailable`."""
         pid, _ = await pid_and_count(owner)
         line.hold(b"begin")
         faults: list[LedgerFault] = []
