@@ -679,7 +679,7 @@ class TestGather:
         play(issuer, scene)
 
     def test_a_batch_sees_what_was_committed_while_it_waited(self, issuer: Any) -> None:
-        """Balance and record are read after the lock: what another batch on the card did is there."""
+        """Balances are read after the lock; a name that was recorded meanwhile is refused, and all begins again."""
 
         async def scene(owner: Connection, switch: Connection) -> None:
             day = await today(owner)
@@ -692,7 +692,32 @@ class TestGather:
                 await switch.execute("commit")
                 found = await waiting
                 assert [(card["id"], card["value"]) for card in found["cards"]] == [(FIRST, 70)]
-                assert found["recorded"][0]["ordinal"] == 1
+                assert found["recorded"] is None
+                await refused(load(other, 1000, FIRST, 70), "23505")
+                await other.execute("rollback")
+                assert (await gather(other, [day], b"first"))["recorded"][0]["ordinal"] == 1
+
+        play(issuer, scene)
+
+    @pytest.mark.parametrize("alone", [True, False])
+    def test_a_name_that_none_may_record_any_more_is_looked_for_again(self, issuer: Any, alone: bool) -> None:
+        """At midnight a first try is decided on one day and its repeat on the next, where its name may be too old."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            before = day - dt.timedelta(days=1)
+            dates = [before] if alone else [before, day]
+            async with connected(issuer.switch_dsn) as other:
+                await switch.execute("begin")
+                await gather(switch, dates, b"first")
+                waiting = asyncio.create_task(gather(other, dates, b"first"))
+                await until_blocked(owner, other)
+                await record(switch, **names(before, 1000))
+                await switch.execute("commit")
+                await refused(waiting, "40001")
+                assert (await gather(other, dates, b"first"))["recorded"][0]["ordinal"] == 1
+                # What has its record, or none, is no reason to begin again.
+                assert (await gather(other, [before, before], b"first"))["recorded"][0]["ordinal"] == 1
 
         play(issuer, scene)
 
