@@ -124,6 +124,7 @@ class Lanes:
     async def settle(self, batch: list[Pending], fault: Exception | None = None) -> None:
         """Bring each request of a batch to its answer, or to silence; `fault` is what became of a first try."""
         attempts, back_off_s = 0, BACK_OFF_S
+        names = 2 * len(batch)  # their own and those of their originals, any of which others may be recording
         while batch:
             if fault is None:
                 batch = self._timely(batch)
@@ -131,11 +132,11 @@ class Lanes:
             match fault:
                 case None:
                     return
-                case Overdue():
-                    pass
+                case Overdue() | NameTaken():  # for whom it is not too late; a name that was taken has its record now
+                    names -= isinstance(fault, NameTaken)
                 case StaleRules():
                     attempts = attempts + 1 if await self._rules.renew(self._door) else ATTEMPTS_MAX
-                case NameTaken() | Conflict():
+                case Conflict():
                     attempts += 1
                 case InDoubt():
                     self._note(fault, batch)
@@ -154,8 +155,8 @@ class Lanes:
                     await self._halve(batch)
                     return
             fault = None
-            if attempts >= ATTEMPTS_MAX:
-                attempts = 0
+            if attempts >= ATTEMPTS_MAX or names < 0:
+                attempts, names = 0, 2 * len(batch)
                 batch = self._refuse(batch, Reason.NO_DATABASE)
                 back_off_s = await _rest(back_off_s)
 

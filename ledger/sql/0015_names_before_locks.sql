@@ -64,8 +64,9 @@ begin
     -- What has a record already, and a number for what has none: before the locks, so that who waits for a busy card has done it when that is
     -- free. What is recorded under a name never changes. A name that is recorded between this and the locks is refused by `record`, and the
     -- batch begins again.
-    -- Numbers are reserved before anything is decided; one that no authorization takes is a gap, and gaps mean nothing. But a month has only so
-    -- many: what has a record takes none, lest a module that repeats without end use them up. A batch is mostly of one day, and one day is
+    -- Numbers are reserved before anything is decided; one that no authorization takes is a gap, and gaps mean nothing: a batch that
+    -- does not get its locks leaves one for each of its names. But a month has only so many: what has a record takes none, lest a module that
+    -- repeats without end use them up. A batch is mostly of one day, and one day is
     -- found in half the time: the month is chosen once for the statement, not once for each name. A month that is not made has no numbers, and
     -- no name may carry it.
     if least_date = greatest_date then
@@ -122,9 +123,9 @@ begin
       into local_at, registry, booked_on, budgets, tries
       from (select decided_at at time zone zone as local from issuer offset 0) i, registry_version v;
 
-    -- Every name of today that has no record is given to `record`. A name of another day may be too old for that, or too new, and then nothing
-    -- would refuse it though it was recorded since the first look: look again.
-    if least_date <> local_at::date or greatest_date <> local_at::date then
+    -- Every name of today that has a number is given to `record`. A name of another day may be too old for that, or too new, and one whose month
+    -- was made since has no number. Nothing would refuse those, though they were recorded since the first look: look again.
+    if least_date <> local_at::date or greatest_date <> local_at::date or array_position(serials, null) is not null then
         if exists (select from unnest(p_asked) with ordinality r(m, d, s, token, coded, om, od, os, number, other, ordinal),
                    lateral (select from authorizations
                              where module = m and date = d and sequence = s and date between least_date and greatest_date offset 0) a

@@ -721,6 +721,25 @@ class TestGather:
 
         play(issuer, scene)
 
+    def test_a_name_whose_month_is_made_meanwhile_is_looked_for_again(self, issuer: Any) -> None:
+        """It has no number in the batch that waited, so that cannot record it, and another may have."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            numbers = f"numbers_{day:%Y%m}"
+            async with connected(issuer.owner_dsn) as holder, connected(issuer.switch_dsn) as other:
+                await holder.execute("begin; select from issuer.cards where id = 1 for no key update")
+                await owner.execute(f"alter sequence {numbers} rename to not_made")
+                waiting = asyncio.create_task(gather(other, [day], b"first"))
+                await until_blocked(owner, other)
+                await owner.execute(f"alter sequence not_made rename to {numbers}")
+                await record(switch, **names(day, 1000))
+                await holder.execute("commit")
+                await refused(waiting, "40001")
+                assert (await gather(other, [day], b"first"))["recorded"][0]["ordinal"] == 1
+
+        play(issuer, scene)
+
 
 async def issuer_balances(owner: Connection) -> dict[int, int]:
     """The issuer's own accounts."""
