@@ -79,7 +79,9 @@ class Relay:
             while data := await source.receive_some(self.piece_bytes):
                 self.pieces += said_by_switch
                 while not said_by_switch and READY in data and data.count(READY) < self.joined:
-                    data += await source.receive_some(self.piece_bytes)
+                    if not (more := await source.receive_some(self.piece_bytes)):
+                        break  # the database has gone
+                    data += more
                 if said_by_switch and self._needle is not None and self._needle in data:
                     self.held.set()
                     await self._released.wait()

@@ -1,4 +1,5 @@
--- `gather` looks for the names of a batch before it locks their cards, and not while others wait for them. Nothing else changes in it.
+-- `gather` looks for the names of a batch before it locks their cards, and not while others wait for them. It looks again only for names that
+-- `record` would not refuse. All else is as in 0012.
 
 -- The first half of a batch's transaction: look for what has a record, lock every card that the rest may touch, take the time, then read all
 -- that decisions need.
@@ -66,9 +67,8 @@ begin
     -- batch begins again.
     -- Numbers are reserved before anything is decided; one that no authorization takes is a gap, and gaps mean nothing: a batch that
     -- does not get its locks leaves one for each of its names. But a month has only so many: what has a record takes none, lest a module that
-    -- repeats without end use them up. A batch is mostly of one day, and one day is
-    -- found in half the time: the month is chosen once for the statement, not once for each name. A month that is not made has no numbers, and
-    -- no name may carry it.
+    -- repeats without end use them up. A batch is mostly of one day, and one day is found in half the time: the month is chosen once for the
+    -- statement, not once for each name. A month that is not made has no numbers, and no name may carry it.
     if least_date = greatest_date then
         digits := month_digits(least_date);
         serials_from := to_regclass('@schema@.numbers_' || to_char(least_date, 'YYYYMM'));
@@ -124,13 +124,14 @@ begin
       from (select decided_at at time zone zone as local from issuer offset 0) i, registry_version v;
 
     -- Every name of today that has a number is given to `record`. A name of another day may be too old for that, or too new, and one whose month
-    -- was made since has no number. Nothing would refuse those, though they were recorded since the first look: look again.
+    -- was made since has no number. Nothing would refuse those, though they were recorded since the first look: look again, and
+    -- refuse it as `record` would.
     if least_date <> local_at::date or greatest_date <> local_at::date or array_position(serials, null) is not null then
         if exists (select from unnest(p_asked) with ordinality r(m, d, s, token, coded, om, od, os, number, other, ordinal),
                    lateral (select from authorizations
                              where module = m and date = d and sequence = s and date between least_date and greatest_date offset 0) a
                     where not exists (select from unnest(recorded) f where f.ordinal = r.ordinal)) then
-            raise exception 'a name was recorded meanwhile' using errcode = 'serialization_failure';
+            raise exception 'a name was recorded meanwhile' using errcode = 'unique_violation', constraint = 'authorizations_pkey';
         end if;
     end if;
 

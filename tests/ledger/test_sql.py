@@ -27,7 +27,9 @@ from books import (
     undos,
 )
 
+from ledger.faults import NameTaken
 from ledger.names import authorization_number
+from ledger.shell.door import translated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -77,6 +79,13 @@ async def refused(work: Awaitable[Any], sqlstate: str) -> None:
     with pytest.raises(asyncpg.PostgresError) as caught:
         await work
     assert caught.value.sqlstate == sqlstate, caught.value
+
+
+async def refused_as_taken(work: Awaitable[Any]) -> None:
+    """`work` must fail as a name does that has its record: so a batch is allowed as many of these as it has names."""
+    with pytest.raises(asyncpg.PostgresError) as caught:
+        await work
+    assert isinstance(translated(caught.value), NameTaken), caught.value
 
 
 async def load(connection: Connection, sequence: int, card: int, amount: int, **columns: Any) -> None:
@@ -714,7 +723,7 @@ class TestGather:
                 await until_blocked(owner, other)
                 await record(switch, **names(before, 1000))
                 await switch.execute("commit")
-                await refused(waiting, "40001")
+                await refused_as_taken(waiting)
                 assert (await gather(other, dates, b"first"))["recorded"][0]["ordinal"] == 1
                 # What has its record, or none, is no reason to begin again.
                 assert (await gather(other, [before, before], b"first"))["recorded"][0]["ordinal"] == 1
@@ -735,7 +744,7 @@ class TestGather:
                 await owner.execute(f"alter sequence not_made rename to {numbers}")
                 await record(switch, **names(day, 1000))
                 await holder.execute("commit")
-                await refused(waiting, "40001")
+                await refused_as_taken(waiting)
                 assert (await gather(other, [day], b"first"))["recorded"][0]["ordinal"] == 1
 
         play(issuer, scene)
