@@ -98,14 +98,13 @@ def judge(
     final = {slip: settled(front, slip, dice.choice(processes)) for slip in (*reversals, *slips)}
     for slip, receipt in held.items():
         assert final[slip] == receipt, f"{slip} has two answers"
-    numbers = {
-        (row["module"], row["sequence"]): row["number"]
-        for row in front.books.query("select module, sequence, number from authorizations where not tombstone")
-    }
+    # The time is taken when the card is locked; in one batch, which has one time, the numbers are in its order.
+    decided = "select module, sequence from authorizations where not tombstone order by decided_at, number"
+    places = {(row["module"], row["sequence"]): place for place, row in enumerate(front.books.query(decided))}
     asked = list(final)
-    late = 10**12  # an original that met a tombstone has no number of its own
+    late = len(places)  # an original that met a tombstone has no record of its own
     order = sorted(
-        range(len(asked)), key=lambda place: numbers.get((asked[place].name.module, asked[place].name.sequence), late)
+        range(len(asked)), key=lambda place: places.get((asked[place].name.module, asked[place].name.sequence), late)
     )
     witness.judge(asked, list(final.values()), [order])
 
