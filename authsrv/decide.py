@@ -46,7 +46,7 @@ from ledger.authorizations import Original, Undo
 from ledger.cards import Card, CardStatus
 from ledger.charges import given_back
 from ledger.holds import Hold, HoldEnd, reserve
-from ledger.names import Name
+from ledger.names import Name, in_window
 from ledger.postings import bring, pay_out, spend, undo
 from ledger.totals import Totals
 from loyalty.limits import check_load, check_sale, check_spending
@@ -72,19 +72,6 @@ _GIFT: Final = Kind.GIFT
 _CODE_REQUIRED: Final = AccessCode.REQUIRED
 _CODE_OPTIONAL: Final = AccessCode.OPTIONAL
 _HOLDER_IN_ORDER: Final = Decision(_APPROVED)
-
-DAYS_BACK = 35
-DAYS_AHEAD = 1
-
-
-def in_window(date: dt.date, today: dt.date) -> bool:
-    """Whether a new name may carry this date."""
-    return date == today or -DAYS_BACK <= (date - today).days <= DAYS_AHEAD
-
-
-def recordable(date: dt.date, today: dt.date) -> bool:
-    """Whether a name of this date can be recorded: in the window and a day beyond, so that a decline is found again."""
-    return date == today or -DAYS_BACK - 1 <= (date - today).days <= DAYS_AHEAD + 1
 
 
 def decide(request: Request | FormatError, date: dt.date, facts: Facts) -> Decision:

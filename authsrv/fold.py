@@ -16,7 +16,7 @@ from typing import Final
 
 from authsrv.answer import compose, late_original, unrecorded
 from authsrv.ask import Ask, same_content
-from authsrv.decide import decide, recordable
+from authsrv.decide import decide
 from authsrv.facts import Change, Code, Decision, Facts, Module, Moment
 from authsrv.keys import NONCE_BYTES, KeyRing, Purpose, filled_up
 from authsrv.registry import Registry
@@ -26,7 +26,7 @@ from ledger.authorizations import Authorization, Original, Recorded
 from ledger.batch import Gathered, Writes
 from ledger.cards import Card, Number
 from ledger.holds import HoldEnd, reserve
-from ledger.names import Name
+from ledger.names import Name, recordable
 from ledger.passes import Lapse, later
 from ledger.postings import apply, lapse
 from ledger.totals import Pair

@@ -12,7 +12,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from authsrv.decide import DAYS_AHEAD, DAYS_BACK
 from authsrv.table import (
     CODE_NEEDED,
     CODE_OF_HOLDER_ONLY,
@@ -27,6 +26,7 @@ from authsrv.table import (
     TABLE,
     State,
 )
+from ledger.names import DAYS_AHEAD, DAYS_BACK
 from loyalty.programme import Kind
 from protocol.numbers import Command, GivenReason, Reason, Result
 from receipts.catalogue import SOURCE_LANGUAGE, catalogue

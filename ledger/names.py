@@ -5,12 +5,19 @@ that it counted. It is the key of the ledger, so it is a plain tuple that hashes
 
 The number is what people type: twelve digits that say in which month to look and that a mistyped digit does not
 survive.
+
+A name can be recorded while its date is near the day on which it is decided. One that cannot takes no number either,
+for it may come again without end, and a month has only 99,999,999.
 """
 
 import datetime as dt
 from typing import NamedTuple
 
 SERIAL_DIGITS = 8
+DAYS_BACK = 35
+DAYS_AHEAD = 1
+RECORDED_DAYS_BACK = DAYS_BACK + 1
+RECORDED_DAYS_AHEAD = DAYS_AHEAD + 1
 
 
 class Name(NamedTuple):
@@ -19,6 +26,16 @@ class Name(NamedTuple):
     module: int
     date: dt.date
     sequence: int
+
+
+def in_window(date: dt.date, today: dt.date) -> bool:
+    """Whether a new name may carry this date."""
+    return date == today or -DAYS_BACK <= (date - today).days <= DAYS_AHEAD
+
+
+def recordable(date: dt.date, today: dt.date) -> bool:
+    """Whether a name of this date can be recorded: in the window and a day beyond, so that a decline is found again."""
+    return date == today or -RECORDED_DAYS_BACK <= (date - today).days <= RECORDED_DAYS_AHEAD
 
 
 def luhn_digit(digits: str) -> int:

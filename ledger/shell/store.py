@@ -17,7 +17,7 @@ import asyncpg
 
 from ledger.batch import Gathered, Lookup, Writes
 from ledger.faults import TooMuch, Unfit
-from ledger.names import Name
+from ledger.names import RECORDED_DAYS_AHEAD, RECORDED_DAYS_BACK, Name
 from ledger.rows import NO_TOTALS, array, asked_rows, gathered, written
 from ledger.shell.door import ANSWER_S, Connection, begin, commit, prepare
 from ledger.shell.row_types import row_types
@@ -25,7 +25,7 @@ from ledger.totals import Pair
 
 T = TypeVar("T")
 
-_GATHER = "select * from gather($1)"
+_GATHER = "select * from gather($1, $2, $3)"
 _RECORD = "select record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
 _COUNT_TOTALS = """
     select ordinal, kind, count, sum
@@ -55,7 +55,8 @@ def transact(
     async def work(connection: Connection) -> T:
         types = await row_types(connection)
         await prepare(connection, _GATHER, _RECORD, _CONFIRM_READ)
-        row = await begin(connection, _GATHER, array(types.asked, len(lookups), asked_rows(lookups)))
+        asked = array(types.asked, len(lookups), asked_rows(lookups))
+        row = await begin(connection, _GATHER, asked, RECORDED_DAYS_BACK, RECORDED_DAYS_AHEAD)
         if row is None:
             raise ValueError("gather returned no row")
         totals = await _count_totals(connection, lookups)

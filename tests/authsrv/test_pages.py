@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from authsrv import generate, pages
-from authsrv.decide import DAYS_AHEAD, DAYS_BACK
 from authsrv.table import DESK_ONLY, OF_KIND, SERVED, TABLE, State
+from ledger.names import DAYS_AHEAD, DAYS_BACK
 from loyalty.programme import Kind
 from protocol.generate import run, stale
 from protocol.numbers import Command, Reason, Result

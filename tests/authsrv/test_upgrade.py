@@ -61,6 +61,9 @@ async def shop(database: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 
     made = await trio.to_thread.run_sync(make)
     identities, ids = await as_owner(made.owner_dsn, furnish)
+    monkeypatch.setattr(
+        store, "_GATHER", "select gather.* from gather($1) where $2::int is not null and $3::int is not null"
+    )
     monkeypatch.setattr(store, "gathered", lambda row, *rest: gathered(in_the_shape_of_now(row), *rest))
     async with open_door(made.switch_dsn, schema="issuer") as door:
         shop = Shop(made.owner_dsn, made.switch_dsn, "issuer", identities, ids)

@@ -28,7 +28,7 @@ from books import (
 )
 
 from ledger.faults import NameTaken
-from ledger.names import authorization_number
+from ledger.names import RECORDED_DAYS_AHEAD, RECORDED_DAYS_BACK, authorization_number, recordable
 from ledger.shell.door import translated
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ SWITCH_FUNCTIONS = {
     "retire_generations",
 }
 SWITCH_VIEWS = {"switch_issuer", "switch_keys", "switch_modules", "switch_programmes", "schema_version"}
-GATHER = "select * from gather($1)"
+GATHER = "select * from gather($1, $2, $3)"
+TAKEN = "select case when is_called then last_value else 0 end from numbers_{:%Y%m}"
 CREDIT = """
 insert into programmes (name) values ('credit');
 insert into programme_versions (programme, version, effective_from, document)
@@ -592,7 +593,7 @@ class TestMonths:
             dates = [dt.date(2099, 5, 1), dt.date(2099, 6, 30), dt.date(2099, 5, 31), dt.date(2099, 7, 1)]
             for date in dates[:2]:
                 await owner.execute("select make_month($1)", date)
-            row = await gather(switch, dates)
+            row = await gather(switch, dates, days=(0, 40_000))
             expected = [authorization_number(date, serial) for date, serial in zip(dates, (1, 1, 2), strict=False)]
             assert row["serials"] == [*expected, None]
 
@@ -605,13 +606,15 @@ async def gather(
     token: bytes | None = None,
     coded: bool = False,
     original: int | None = None,
+    days: tuple[int, int] = (RECORDED_DAYS_BACK, RECORDED_DAYS_AHEAD),
 ) -> asyncpg.Record:
-    """Begin a batch of requests, each of which may show a card and name an original of its own day."""
+    """Begin a batch of requests, each of which may show a card and name an original of its own day; a name of so many
+    days back and ahead can be recorded."""
     asked = [
         (MODULE, date, sequence, token, coded, *((MODULE, date, original) if original else (None,) * 3), None, None)
         for sequence, date in enumerate(dates, start=1000)
     ]
-    row = await connection.fetchrow(GATHER, asked)
+    row = await connection.fetchrow(GATHER, asked, *days)
     assert row is not None
     return row
 
@@ -719,19 +722,19 @@ class TestGather:
             async with connected(issuer.switch_dsn) as other:
                 await switch.execute("begin")
                 await gather(switch, dates, b"first")
-                waiting = asyncio.create_task(gather(other, dates, b"first"))
+                waiting = asyncio.create_task(gather(other, dates, b"first", days=(0, 0)))
                 await until_blocked(owner, other)
                 await record(switch, **names(before, 1000))
                 await switch.execute("commit")
                 await refused_as_taken(waiting)
-                assert (await gather(other, dates, b"first"))["recorded"][0]["ordinal"] == 1
+                assert (await gather(other, dates, b"first", days=(0, 0)))["recorded"][0]["ordinal"] == 1
                 # What has its record, or none, is no reason to begin again.
-                assert (await gather(other, [before, before], b"first"))["recorded"][0]["ordinal"] == 1
+                assert (await gather(other, [before, before], b"first", days=(0, 0)))["recorded"][0]["ordinal"] == 1
 
         play(issuer, scene)
 
-    def test_a_name_whose_month_is_made_meanwhile_is_looked_for_again(self, issuer: Any) -> None:
-        """It has no number in the batch that waited, so that cannot record it, and another may have."""
+    def test_a_name_without_a_number_is_looked_for_again(self, issuer: Any) -> None:
+        """A month that had no numbers when the batch asked for one; another host may have seen it made and recorded."""
 
         async def scene(owner: Connection, switch: Connection) -> None:
             day = await today(owner)
@@ -741,11 +744,93 @@ class TestGather:
                 await owner.execute(f"alter sequence {numbers} rename to not_made")
                 waiting = asyncio.create_task(gather(other, [day], b"first"))
                 await until_blocked(owner, other)
-                await owner.execute(f"alter sequence not_made rename to {numbers}")
                 await record(switch, **names(day, 1000))
                 await holder.execute("commit")
                 await refused_as_taken(waiting)
+                await owner.execute(f"alter sequence not_made rename to {numbers}")
                 assert (await gather(other, [day], b"first"))["recorded"][0]["ordinal"] == 1
+
+        play(issuer, scene)
+
+    def test_numbers_are_in_the_order_of_the_locks(self, issuer: Any) -> None:
+        """Who came first and waited for its card has a later number than who went on meanwhile."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            async with connected(issuer.switch_dsn) as other:
+                await switch.execute("begin")
+                await gather(switch, [day], b"first")
+                waiting = asyncio.create_task(gather(other, [day], b"first"))
+                await until_blocked(owner, other)
+                [meanwhile] = (await gather(switch, [day], b"second"))["serials"]
+                await switch.execute("commit")
+                assert (await waiting)["serials"] > [meanwhile]
+
+        play(issuer, scene)
+
+    def test_who_gets_no_lock_takes_no_number(self, issuer: Any) -> None:
+        """A busy card does not use a month's numbers up."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            async with connected(issuer.switch_dsn) as other:
+                await switch.execute("begin")
+                await gather(switch, [day], b"first")
+                taken = await owner.fetchval(TAKEN.format(day))
+                await other.execute("set lock_timeout = 1")
+                await refused(gather(other, [day, day], b"first"), "55P03")
+                assert await owner.fetchval(TAKEN.format(day)) == taken == 1
+
+        play(issuer, scene)
+
+    @pytest.mark.parametrize(
+        "away", [-RECORDED_DAYS_BACK - 1, -RECORDED_DAYS_BACK, RECORDED_DAYS_AHEAD, RECORDED_DAYS_AHEAD + 1]
+    )
+    @pytest.mark.parametrize("alone", [True, False])
+    def test_only_a_name_that_can_be_recorded_takes_a_number(self, issuer: Any, away: int, alone: bool) -> None:
+        """The switch refuses by the same days, and what it refuses may come again without end."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            date = day + dt.timedelta(days=away)
+            await owner.execute("select make_month($1)", date.replace(day=1))
+            before = await owner.fetchval(TAKEN.format(date))
+            found = await gather(switch, [date, date] if alone else [date, day, date])
+            given = [serial is not None for serial in found["serials"]]
+            fits = recordable(date, day)
+            assert given == ([fits, fits] if alone else [fits, True, fits])
+            ours = sum(given) if alone or (date.year, date.month) == (day.year, day.month) else 2 * fits
+            assert await owner.fetchval(TAKEN.format(date)) == before + ours
+
+        play(issuer, scene)
+
+    @pytest.mark.parametrize("away", [-RECORDED_DAYS_BACK - 1, 0, RECORDED_DAYS_AHEAD + 1])
+    def test_only_a_tombstone_that_can_be_made_takes_a_number(self, issuer: Any, away: int) -> None:
+        """A reversal that is recorded already makes none, nor one that names what cannot be recorded."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            date = day + dt.timedelta(days=away)
+            await owner.execute("select make_month($1)", date.replace(day=1))
+            await record(switch, **names(day, 1000))
+            asked = [(MODULE, day, sequence, None, False, MODULE, date, 1, None, None) for sequence in (1000, 1001)]
+            found = await switch.fetchrow(GATHER, asked, RECORDED_DAYS_BACK, RECORDED_DAYS_AHEAD)
+            given = [serial is not None for serial in found["tombstone_serials"]]
+            assert given == [False, recordable(date, day)]
+
+        play(issuer, scene)
+
+    def test_a_switch_that_says_nothing_of_the_days(self, issuer: Any) -> None:
+        """What was started before they were asked for keeps to the days that it always had."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            dates = [day - dt.timedelta(days=36), day + dt.timedelta(days=2), day + dt.timedelta(days=3)]
+            for date in dates:
+                await owner.execute("select make_month($1)", date.replace(day=1))
+            asked = [(MODULE, date, 1000, None, False, *(None,) * 5) for date in dates]
+            serials = await switch.fetchval("select serials from gather($1)", asked)
+            assert [serial is not None for serial in serials] == [True, True, False]
 
         play(issuer, scene)
 
