@@ -39,9 +39,11 @@ class Ask:
         token: bytes | None,
         code_came: bool,
         code: str | None,
-        new_code: str | None = None,
-        new_token: bytes | None = None,
-        token_key: int = 1,
+        new_code: str | None,
+        new_token: bytes | None,
+        token_key: int,
+        digest: bytes,
+        digest_key: int,
     ):
         self.name: Final = name
         self.envelope: Final = envelope
@@ -53,6 +55,10 @@ class Ask:
         self.new_code: Final = new_code  # the digits that a code is changed to, in the same way
         self.new_token: Final = new_token  # of the number that takes the card's place
         self.token_key: Final = token_key  # the version that the tokens were made under
+        self.digest: Final = (
+            digest  # of what was asked, made here since others wait for a card while a batch is decided
+        )
+        self.digest_key: Final = digest_key  # its version
 
     def __repr__(self) -> str:
         return f"<Ask {self.envelope!r}>"
@@ -65,7 +71,7 @@ class Ask:
             new_token = _token_of(self.request.new_card, ring)
         return Ask(
             self.name, self.envelope, self.plain, self.request, token, self.code_came, self.code, self.new_code,
-            new_token, ring.token_key,
+            new_token, ring.token_key, _digest(self.plain, token, ring, ring.digest_key), ring.digest_key,
         )  # fmt: skip
 
     def lookup(self) -> Lookup:
@@ -138,7 +144,11 @@ def open_ask(plain: bytes, module: int, code_cipher: BlockCipher, ring: KeyRing)
             new_code = access_code.decode(request.new_access_code_block, request.card, code_cipher)
         if request.new_card:
             new_token = _token_of(request.new_card, ring)
-    return envelope, Ask(name, envelope, plain, request, token, code_came, code, new_code, new_token, ring.token_key)
+    digest = _digest(plain, token, ring, ring.digest_key)
+    return envelope, Ask(
+        name, envelope, plain, request, token, code_came, code, new_code, new_token, ring.token_key, digest,
+        ring.digest_key,
+    )  # fmt: skip
 
 
 def _token_of(number: str, ring: KeyRing) -> bytes:
@@ -147,8 +157,13 @@ def _token_of(number: str, ring: KeyRing) -> bytes:
 
 def same_content(ask: Ask, ring: KeyRing, token_key: int, digest_key: int) -> bytes:
     """The keyed digest of what was asked, under the key versions of the row that it stands in or goes into."""
-    token = b""
-    if ask.token is not None:
-        current = token_key == ring.token_key
-        token = ask.token if current else ring.token(ask.envelope.card, token_key)
-    return ring.digest(identity_bytes(ask.plain, token), digest_key)
+    if token_key == ask.token_key and digest_key == ask.digest_key:
+        return ask.digest
+    token = ask.token
+    if token is not None and token_key != ask.token_key:
+        token = ring.token(ask.envelope.card, token_key)
+    return _digest(ask.plain, token, ring, digest_key)
+
+
+def _digest(plain: bytes, token: bytes | None, ring: KeyRing, key: int) -> bytes:
+    return ring.digest(identity_bytes(plain, token or b""), key)

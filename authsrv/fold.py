@@ -4,7 +4,7 @@ What must hold: the answers and the rows are what they would be if the requests 
 transaction of its own at the same moment. So whatever one request changes, the next one sees: the card, the tries, what
 was undone, the module's budget, the names themselves, tombstones included.
 
-Only deciding has to go one by one. What follows from a decision and changes nothing (receipt and answer, digest, seal,
+Only deciding has to go one by one. What follows from a decision and changes nothing (receipt and answer, seal,
 row) is done for the whole batch afterwards, one sort of work after the other: the same code for a hundred requests in
 turn stays in the processor's cache, which was measured to take a third off the fold.
 
@@ -371,7 +371,7 @@ class Fold:
     # Records
 
     def _record(self) -> None:
-        """Compose, digest and seal what was decided, and have it written under its names."""
+        """Compose and seal what was decided, and have it written under its names."""
         ring, outcomes = self._ring, list(self._outcomes.values())
         for outcome in outcomes:
             outcome.pages = compose(

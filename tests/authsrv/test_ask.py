@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authsrv.ask import Ask, open_ask, same_content
-from authsrv.keys import ISSUER_PURPOSES, KeyRing
+from authsrv.keys import ISSUER_PURPOSES, KeyRing, Purpose
 from ledger.names import Name
 from protocol import access_code
 from protocol.crypto import BlockCipher
@@ -136,6 +136,21 @@ def test_same_content() -> None:
         )
     ]  # fmt: skip
     assert len({digest(each) for each in others} | same) == len(others) + 1
+
+
+@pytest.mark.parametrize("purpose", [Purpose.TOKEN, Purpose.DIGEST])
+def test_same_content_under_another_key(purpose: Purpose) -> None:
+    """What was read before a key was changed, or its row recorded before, is the same content as what is read after."""
+    keys = {(each, 1): bytes([place]) * 32 for place, each in enumerate(ISSUER_PURPOSES)}
+    newer = KeyRing(41, keys | {(purpose, 2): bytes(range(32))})
+    before = ask(SALE)
+    after = open_ask(SALE.encode(), 1001, BlockCipher(CODE_KEY), newer)[1]
+    assert isinstance(after, Ask)
+    now = (newer.token_key, newer.digest_key)
+    assert now != (1, 1)
+    assert same_content(before, newer, 1, 1) == same_content(after, newer, 1, 1) == digest(SALE)
+    assert same_content(before, newer, *now) == same_content(after, newer, *now) != digest(SALE)
+    assert same_content(before.under(newer), newer, *now) == same_content(after, newer, *now)
 
 
 def test_nothing_secret_shows() -> None:
