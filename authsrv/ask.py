@@ -64,7 +64,7 @@ class Ask:
         return f"<Ask {self.envelope!r}>"
 
     def under(self, ring: KeyRing) -> "Ask":
-        """The same with tokens of this ring, for one that waited while the key of card numbers was changed."""
+        """The same by the keys of this ring, for one that waited while the key of card numbers was changed."""
         token = ring.token(self.envelope.card) if self.token is not None else None
         new_token = None
         if self.new_token is not None and isinstance(self.request, Request):

@@ -26,7 +26,7 @@ from authsrv.table import (
     TABLE,
     State,
 )
-from ledger.names import DAYS_AHEAD, DAYS_BACK
+from ledger.names import RECORDED_DAYS_AHEAD, RECORDED_DAYS_BACK
 from loyalty.programme import Kind
 from protocol.numbers import Command, GivenReason, Reason, Result
 from receipts.catalogue import SOURCE_LANGUAGE, catalogue
@@ -49,7 +49,7 @@ _UNNAMED: Final = frozenset((Reason.FOREIGN_MODULE,))
 _PARTLY_UNNAMED: Final = {
     Reason.BAD_DATE: "no, where the date that names the request is meant",
     Reason.BAD_SEQUENCE: "no, where the sequence that names the request is meant",
-    Reason.OUTSIDE_WINDOW: f"no, beyond {DAYS_BACK + 1} days back or {DAYS_AHEAD + 1} ahead",
+    Reason.OUTSIDE_WINDOW: f"no, beyond {RECORDED_DAYS_BACK} days back or {RECORDED_DAYS_AHEAD} ahead",
 }
 
 

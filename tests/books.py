@@ -5,6 +5,7 @@ No rule of the switch stands between a test and the SQL here, as none would for 
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import itertools
 from contextlib import asynccontextmanager
@@ -133,3 +134,11 @@ async def contents(owner: Connection, besides: Iterable[str] = ()) -> dict[str, 
         for table in tables
         if table["name"] not in besides
     }
+
+
+async def until_blocked(connection: Connection, blocked: Connection) -> None:
+    """Wait until the other connection's statement waits for a lock."""
+    pid = blocked.get_server_pid()
+    async with asyncio.timeout(20):
+        while not await connection.fetchval("select cardinality(pg_blocking_pids($1)) > 0", pid):
+            pass  # each question is a round trip

@@ -1,14 +1,13 @@
 -- `gather` reserves the numbers of a batch behind its locks again, and only for names that can be recorded. All else is as in 0015.
---   * So the numbers of a card's authorizations are in the order of their decisions; a batch that gets no lock uses none up.
+--   * So within a month the numbers of a card's authorizations are in the order of their decisions; a batch that gets no lock uses none up.
 --   * A month has 99,999,999 numbers. A name that is refused for its date leaves no record, so it may come again without end: it takes none.
--- A switch that was started before this goes on: it says nothing of the days, and has those that it keeps to.
-
-drop function gather(asked_row[]);
+-- A switch that was started before this says nothing of the days. It goes on with those that it keeps to, and with the function that it knows:
+-- were that dropped, a call that waits for a card just then would fail.
 
 -- The first half of a batch's transaction: look for what has a record, lock every card that the rest may touch, take the time, then read all
 -- that decisions need. A name can be recorded from so many days back to so many ahead of the day it is decided on.
 create function gather(
-    p_asked asked_row[], p_days_back integer default 36, p_days_ahead integer default 2,
+    p_asked asked_row[], p_days_back integer, p_days_ahead integer,
     out registry bigint, out decided_at timestamptz, out local_at timestamp, out booked_on date, out serials bigint[], out tombstone_serials bigint[],
     out recorded recorded_row[], out numbers number_row[], out tries try_row[], out cards card_row[], out originals original_row[], out holds hold_row[], out budgets bad_cards_row[],
     out passes pass_row[], out charges charge_row[])
@@ -207,5 +206,18 @@ begin
     end if;
 end $$;
 
-revoke all on function gather from public;
-grant execute on function gather to @switch_role@;
+-- For switches of before; the next revision that finds none may drop it.
+create or replace function gather(
+    p_asked asked_row[],
+    out registry bigint, out decided_at timestamptz, out local_at timestamp, out booked_on date, out serials bigint[], out tombstone_serials bigint[],
+    out recorded recorded_row[], out numbers number_row[], out tries try_row[], out cards card_row[], out originals original_row[], out holds hold_row[], out budgets bad_cards_row[],
+    out passes pass_row[], out charges charge_row[])
+    language plpgsql volatile security definer set search_path = @schema@, pg_temp set plan_cache_mode = force_generic_plan
+    as $$
+begin
+    select g.* into registry, decided_at, local_at, booked_on, serials, tombstone_serials, recorded, numbers, tries, cards, originals, holds, budgets, passes, charges
+      from gather(p_asked, 36, 2) g;
+end $$;
+
+revoke all on function gather(asked_row[], integer, integer) from public;
+grant execute on function gather(asked_row[], integer, integer) to @switch_role@;

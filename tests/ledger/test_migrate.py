@@ -22,6 +22,7 @@ from books import (
     postings,
     record,
     today,
+    until_blocked,
 )
 
 from ledger.accounts import Balances
@@ -210,3 +211,28 @@ def test_books_of_the_first_revision_are_carried_on(empty: Database) -> None:
             assert await owner.fetchval("select balance from accounts where card = 1 and kind = 1") == 0
 
     asyncio.run(serve_on())
+
+
+def test_a_batch_that_waits_while_its_schema_is_upgraded_goes_on(empty: Database) -> None:
+    """A switch of before 0016 calls the function that it knows, may wait for a card in it, and goes on after."""
+    migrate(empty.owner_dsn, "bare", revision="0015")
+
+    async def serve() -> None:
+        async with (
+            connected(empty.owner_dsn, "bare") as owner,
+            connected(empty.owner_dsn, "bare") as holder,
+            connected(empty.switch_dsn, "bare") as switch,
+        ):
+            await open_books(owner)
+            day = await today(owner)
+            call = await switch.prepare("select serials from gather($1)")
+            batch = [(MODULE, day, 1, b"first", False, *(None,) * 5)]
+            await holder.execute("begin; select from cards where id = 1 for no key update")
+            waiting = asyncio.create_task(call.fetchval(batch))
+            await until_blocked(owner, switch)
+            await asyncio.to_thread(migrate, empty.owner_dsn, "bare")
+            await holder.execute("commit")
+            assert await waiting == [authorization_number(day, 1)]
+            assert await call.fetchval(batch) == [authorization_number(day, 2)]
+
+    asyncio.run(serve())

@@ -25,6 +25,7 @@ from books import (
     record,
     today,
     undos,
+    until_blocked,
 )
 
 from ledger.faults import NameTaken
@@ -94,14 +95,6 @@ async def load(connection: Connection, sequence: int, card: int, amount: int, **
     day = await today(connection)
     rows = names(day, sequence, card=card, requested=amount, approved=amount)
     await record(connection, **rows, **postings((1, card, TENDER, VALUE, amount)), **columns)
-
-
-async def until_blocked(connection: Connection, blocked: Connection) -> None:
-    """Wait until the other connection's statement waits for a lock."""
-    pid = blocked.get_server_pid()
-    async with asyncio.timeout(20):
-        while not await connection.fetchval("select cardinality(pg_blocking_pids($1)) > 0", pid):
-            pass  # each question is a round trip
 
 
 class TestRights:
