@@ -30,15 +30,17 @@ class Called:
 
 
 @pytest.fixture
-async def deadlines(nursery: trio.Nursery, autojump_clock: MockClock) -> Deadlines:  # noqa: ARG001 - its time is the clock's
+async def deadlines(nursery: trio.Nursery) -> Deadlines:
     deadlines = Deadlines()
     nursery.start_soon(deadlines.run)
     return deadlines
 
 
-async def test_each_is_called_at_its_time_and_again_at_the_next(deadlines: Deadlines) -> None:
+async def test_each_is_called_at_its_time_and_again_at_the_next(
+    deadlines: Deadlines, autojump_clock: MockClock
+) -> None:
     """Whoever is due first is called first, whatever the order in which they were set."""
-    start = trio.current_time()
+    start = autojump_clock.current_time()
     late, early = Called(deadlines), Called(deadlines, start + 7)
     deadlines.set(late.alarm, start + 5)
     deadlines.set(early.alarm, start + 2)
@@ -47,9 +49,11 @@ async def test_each_is_called_at_its_time_and_again_at_the_next(deadlines: Deadl
     assert late.calls == pytest.approx([start + 5])
 
 
-async def test_the_earliest_of_several_counts_and_a_later_one_costs_nothing(deadlines: Deadlines) -> None:
+async def test_the_earliest_of_several_counts_and_a_later_one_costs_nothing(
+    deadlines: Deadlines, autojump_clock: MockClock
+) -> None:
     """Setting a later time changes nothing; an earlier one is kept, and the first is not called twice."""
-    start = trio.current_time()
+    start = autojump_clock.current_time()
     called = Called(deadlines)
     for when in (5, 9, 3, 4):
         deadlines.set(called.alarm, start + when)
@@ -57,9 +61,9 @@ async def test_the_earliest_of_several_counts_and_a_later_one_costs_nothing(dead
     assert called.calls == pytest.approx([start + 3])
 
 
-async def test_who_has_gone_is_not_held(deadlines: Deadlines) -> None:
+async def test_who_has_gone_is_not_held(deadlines: Deadlines, autojump_clock: MockClock) -> None:
     """What has ended is forgotten before its time has come, and its entry harms nobody."""
-    start = trio.current_time()
+    start = autojump_clock.current_time()
     stays, goes = Called(deadlines), Called(deadlines)
     deadlines.set(goes.alarm, start + 1)
     deadlines.set(stays.alarm, start + 2)
