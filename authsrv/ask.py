@@ -55,10 +55,8 @@ class Ask:
         self.new_code: Final = new_code  # the digits that a code is changed to, in the same way
         self.new_token: Final = new_token  # of the number that takes the card's place
         self.token_key: Final = token_key  # the version that the tokens were made under
-        self.digest: Final = (
-            digest  # of what was asked, made here since others wait for a card while a batch is decided
-        )
-        self.digest_key: Final = digest_key  # its version
+        self.digest: Final = digest  # of what was asked; made early, as others wait for a card while a batch is decided
+        self.digest_key: Final = digest_key  # the version that it was made under
 
     def __repr__(self) -> str:
         return f"<Ask {self.envelope!r}>"

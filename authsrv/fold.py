@@ -4,9 +4,9 @@ What must hold: the answers and the rows are what they would be if the requests 
 transaction of its own at the same moment. So whatever one request changes, the next one sees: the card, the tries, what
 was undone, the module's budget, the names themselves, tombstones included.
 
-Only deciding has to go one by one. What follows from a decision and changes nothing (receipt and answer, seal,
-row) is done for the whole batch afterwards, one sort of work after the other: the same code for a hundred requests in
-turn stays in the processor's cache, which was measured to take a third off the fold.
+Only deciding has to go one by one. What follows from a decision and changes nothing (receipt and answer, seal, row) is
+done for the whole batch afterwards, one sort of work after the other: the same code for a hundred requests in turn
+stays in the processor's cache, which was measured to take a third off the fold.
 
 Nothing here touches the database: `gathered` was read before, `Writes` is written after, the caller brings randomness.
 """
@@ -377,7 +377,6 @@ class Fold:
             outcome.pages = compose(
                 outcome.ask, outcome.facts, outcome.decision, outcome.number, self._copy_of(outcome)
             )
-        digests = [self._digest(outcome.ask) for outcome in outcomes]
         nonces, at = self._random(NONCE_BYTES * sum([len(outcome.pages) for outcome in outcomes])), 0
         answers: list[tuple[bytes, ...]] = []
         for outcome in outcomes:
@@ -387,8 +386,8 @@ class Fold:
                 at += NONCE_BYTES
             answers.append(tuple(sealed))
         self.writes.authorizations += [
-            self._row(outcome, digest, answer)
-            for outcome, digest, answer in zip(outcomes, digests, answers, strict=True)
+            self._row(outcome, self._digest(outcome.ask), answer)
+            for outcome, answer in zip(outcomes, answers, strict=True)
         ]
 
     def _copy_of(self, outcome: _Outcome) -> tuple[bytes, ...]:

@@ -14,6 +14,7 @@ lines of such values are kept by what they follow from, within a bound; only the
 written each time.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import cache
 from itertools import groupby
@@ -101,12 +102,12 @@ def _signature(language: str, columns: int, code_page: int) -> bytes:
     return line + _mark("signature", language, columns, code_page)
 
 
-class _Step:
+class _Step(ABC):
     """Some lines of a receipt, ready to be written."""
 
+    @abstractmethod
     def written(self, facts: ReceiptFacts, values: list[str], keys: tuple[object, ...]) -> str:
         """The lines, a line feed after each; "" where there is nothing to say."""
-        raise NotImplementedError
 
 
 class _Form:

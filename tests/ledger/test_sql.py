@@ -612,6 +612,17 @@ async def gather(
     return row
 
 
+async def behind(
+    owner: Connection, ahead: Connection, other: Connection, dates: list[dt.date], **more: Any
+) -> asyncio.Task[asyncpg.Record]:
+    """Have `ahead` begin a batch on the first card, and `other` one that waits for that."""
+    await ahead.execute("begin")
+    await gather(ahead, dates, b"first")
+    waiting = asyncio.create_task(gather(other, dates, b"first", **more))
+    await until_blocked(owner, other)
+    return waiting
+
+
 class TestPlans:
     def test_the_hot_path_is_planned_once_a_connection(self, issuer: Any) -> None:
         """The plan of a batch of one is that of any batch, whatever the server thinks that it would save."""
@@ -689,10 +700,7 @@ class TestGather:
         async def scene(owner: Connection, switch: Connection) -> None:
             day = await today(owner)
             async with connected(issuer.switch_dsn) as other:
-                await switch.execute("begin")
-                await gather(switch, [day], b"first")
-                waiting = asyncio.create_task(gather(other, [day], b"first"))
-                await until_blocked(owner, other)
+                waiting = await behind(owner, switch, other, [day])
                 await load(switch, 1000, FIRST, 70)
                 await switch.execute("commit")
                 found = await waiting
@@ -713,10 +721,7 @@ class TestGather:
             before = day - dt.timedelta(days=1)
             dates = [before] if alone else [before, day]
             async with connected(issuer.switch_dsn) as other:
-                await switch.execute("begin")
-                await gather(switch, dates, b"first")
-                waiting = asyncio.create_task(gather(other, dates, b"first", days=(0, 0)))
-                await until_blocked(owner, other)
+                waiting = await behind(owner, switch, other, dates, days=(0, 0))
                 await record(switch, **names(before, 1000))
                 await switch.execute("commit")
                 await refused_as_taken(waiting)
@@ -751,10 +756,7 @@ class TestGather:
         async def scene(owner: Connection, switch: Connection) -> None:
             day = await today(owner)
             async with connected(issuer.switch_dsn) as other:
-                await switch.execute("begin")
-                await gather(switch, [day], b"first")
-                waiting = asyncio.create_task(gather(other, [day], b"first"))
-                await until_blocked(owner, other)
+                waiting = await behind(owner, switch, other, [day])
                 [meanwhile] = (await gather(switch, [day], b"second"))["serials"]
                 await switch.execute("commit")
                 assert (await waiting)["serials"] > [meanwhile]
