@@ -33,7 +33,7 @@ class Relay:
     held: trio.Event = field(default_factory=trio.Event)  # something is held
     piece_bytes: int = PIECE_BYTES  # how much of what is said passes at once
     pieces: int = 0  # that the switch has said
-    joined: int = 1  # how many answers of the database come together
+    answers: int = 0  # that the database has ended
     _needle: bytes | None = None
     _released: trio.Event = field(default_factory=trio.Event)
     _down: bool = False
@@ -78,10 +78,7 @@ class Relay:
         try:
             while data := await source.receive_some(self.piece_bytes):
                 self.pieces += said_by_switch
-                while not said_by_switch and READY in data and data.count(READY) < self.joined:
-                    if not (more := await source.receive_some(self.piece_bytes)):
-                        break  # the database has gone
-                    data += more
+                self.answers += 0 if said_by_switch else data.count(READY)
                 if said_by_switch and self._needle is not None and self._needle in data:
                     self.held.set()
                     await self._released.wait()

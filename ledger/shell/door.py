@@ -36,7 +36,7 @@ from ledger.shell.exchange import Exchange, exchange_of
 from ledger.shell.revisions import HEAD
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from asyncpg.prepared_stmt import PreparedStatement
 
@@ -57,9 +57,11 @@ SERVER_VERSION_MIN = 150_000
 # What the driver and the network throw; anything else is a mistake of ours and passes as it is.
 FOREIGN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
-# The server's statement_timeout ends where the work of COMMIT begins, its lock_timeout does not. One message, so no
-# round trip more, and the timeout comes back by itself when the transaction has ended.
-COMMIT = "set local lock_timeout = 0; commit"
+_BEGIN = "begin"
+# The server's statement_timeout ends where the work of COMMIT begins, its lock_timeout does not. Both go together, so
+# it takes no round trip more, and the timeout comes back by itself when the transaction has ended.
+_LAST = ("set local lock_timeout = 0", "commit")
+_WORDS = (_BEGIN, *_LAST)
 
 
 class Door:
@@ -226,17 +228,15 @@ def _keep_alive(connection: Connection) -> None:
 
 async def prepare(connection: Connection, *statements: str) -> None:
     """Have these statements ready for `begin` and `commit`, which would otherwise make them ready with cards locked."""
-    for statement in statements:
+    for statement in (*_WORDS, *statements):
         await _prepared(connection, statement)
 
 
 async def begin(connection: Connection, first: str, *arguments: object) -> asyncpg.Record | None:
-    """Begin a transaction with its `first` statement, both in one exchange, and return the first row of that.
-
-    The statement may have been executed, and for good, where the fault is that BEGIN was refused: so none that books.
-    """
+    """Begin a transaction with its `first` statement, both in one exchange, and return the first row of that."""
     exchange, statement = await _prepared(connection, first)
-    exchange.send_before("begin")
+    _, before = await _prepared(connection, _BEGIN)
+    exchange.send_before(before)
     try:
         return await statement.fetchrow(*arguments, timeout=ANSWER_S)
     except FOREIGN:
@@ -260,19 +260,23 @@ async def commit(connection: Connection, last: str | None = None, *arguments: ob
         if getattr(message, "severity_en", None) == "WARNING":
             warned.append(str(getattr(message, "sqlstate", None)))
 
-    if last is not None:
-        await _execute_before_commit(connection, last, arguments)
+    first, *rest = _LAST if last is None else (last, *_LAST)
+    exchange, statement = await _prepared(connection, first)
+    behind = [(await _prepared(connection, each))[1] for each in rest]
+    exchange.send_behind(*behind)
     fault: LedgerFault | None = None
     try:
         connection.add_log_listener(listen)
-        status = await connection.execute(COMMIT)
-        if status != "COMMIT":
+        await statement.fetch(*arguments)  # by no timeout of ours: COMMIT goes with it
+        if (status := statement.get_statusmsg()) != "COMMIT":
             fault = Unavailable(f"COMMIT ended as {status}")
-    except asyncpg.PostgresError as error:
+    except Exception as error:
+        if first == last:
+            exchange.prepared.pop(last, None)
+        if exchange.take_back():  # it was not sent
+            raise
         # An ERROR comes before the commit record is written; FATAL, PANIC and the driver's own may come after.
         fault = translated(error) if _refused(error) else _in_doubt(error)
-    except FOREIGN as error:
-        fault = _in_doubt(error)
     finally:
         connection.remove_log_listener(listen)
     if warned:
@@ -281,37 +285,19 @@ async def commit(connection: Connection, last: str | None = None, *arguments: ob
         raise fault
 
 
-async def _execute_before_commit(connection: Connection, last: str, arguments: Sequence[object]) -> None:
-    """Execute a statement that COMMIT goes behind, whose answer is left to be asked for.
-
-    Raises what the statement raised, where COMMIT did nothing; else that answer says what became of both.
-    """
-    exchange, statement = await _prepared(connection, last)
-    exchange.send_behind(COMMIT)
-    try:
-        await statement.fetch(*arguments)  # by no timeout of ours: COMMIT has been sent
-    except Exception as error:
-        exchange.prepared.pop(last, None)
-        if exchange.take_back():
-            raise
-        if isinstance(error, asyncpg.PostgresError) and _refused(error):
-            with contextlib.suppress(*FOREIGN):
-                await connection.execute(COMMIT)  # the server has refused it too and says so
-            raise
-
-
 async def _prepared(connection: Connection, statement: str) -> tuple[Exchange, PreparedStatement[asyncpg.Record]]:
     """A statement that one message executes, and what that goes through; one that failed is prepared anew."""
     exchange = exchange_of(connection)
     prepared = exchange.prepared.get(statement)
     if prepared is None:
+        name = statement if statement in _WORDS else None  # else by the driver's count
         async with asyncio.timeout(ANSWER_S):  # the driver's own does not reach into the end of one that failed before
-            prepared = exchange.prepared[statement] = await connection.prepare(statement)
+            prepared = exchange.prepared[statement] = await connection.prepare(statement, name=name)
     return exchange, prepared
 
 
-def _refused(error: asyncpg.PostgresError) -> bool:
-    return getattr(error, "severity_en", None) == "ERROR"
+def _refused(error: Exception) -> bool:
+    return isinstance(error, asyncpg.PostgresError) and getattr(error, "severity_en", None) == "ERROR"
 
 
 def _in_doubt(error: Exception) -> InDoubt:

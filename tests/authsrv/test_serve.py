@@ -89,7 +89,7 @@ async def test_a_commit_in_doubt_is_answered_by_what_is_recorded(start: Start, l
     switch = await start(line.dsn)
     await activated(switch)
     async with switch.caller() as caller:
-        line.hold(b"; commit")
+        line.hold(b"commit\0")
         counter = await caller.post(await caller.till.request(Command.SALE, card=OTHER, amount=SOLD))
         await line.held.wait()
         line.cut()
@@ -254,7 +254,7 @@ async def test_a_stuck_commit_does_not_hold_the_drain(shop: Shop, line: Relay, s
     async with program(shop, line, drain_s=1 if signals == 1 else 60) as switch, connect(switch.address) as wire:
         caller = await wire.sign_on(shop, shop.identities[TILLS[0]])
         assert (await caller.ask(Command.ACTIVATE, card=OTHER, amount=LOADED)).result == Result.APPROVED
-        line.hold(b"; commit")
+        line.hold(b"commit\0")
         sale = await caller.till.request(Command.SALE, card=OTHER, amount=SOLD)
         counter = await caller.post(sale)
         await line.held.wait()

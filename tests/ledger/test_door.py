@@ -26,7 +26,7 @@ create function wait_for_lock() returns trigger language plpgsql as
 create constraint trigger waits after insert on slow deferrable initially deferred
     for each row execute function wait_for_lock();
 """
-IN_COMMIT = "select pid from pg_stat_activity where query like '%; commit' and wait_event_type in ('Lock', 'IPC')"
+IN_COMMIT = "select pid from pg_stat_activity where query like '%commit' and wait_event_type in ('Lock', 'IPC')"
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from ledger.shell.door import ANSWER_S, Connection, Door, begin, commit, open_do
 from ledger.shell.exchange import Exchange, exchange_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
 TABLES = """
@@ -86,12 +86,13 @@ async def fail(door: Door, work: Callable[[Connection], Awaitable[object]], faul
 
 
 async def test_a_transaction_is_two_exchanges(owner: Door, line: Relay) -> None:
-    """With its statements prepared a transaction is said in two pieces, its first one too; what it wrote is there."""
+    """With its statements prepared a transaction is said in two pieces and answered in two, its first one too; what it
+    wrote is there."""
     await owner.run(lambda connection: prepare(connection, "select 41", INSERT))
     for number in (1, 2):
-        line.pieces = 0
+        line.pieces = line.answers = 0
         assert await owner.run(inserting(number, first="select 41")) == 41
-        assert line.pieces == 2
+        assert (line.pieces, line.answers) == (2, 2)
         assert (await pid_and_count(owner))[1] == number
 
 
@@ -162,9 +163,9 @@ class TestBegin:
 
         assert not await owner.run(work)
 
-    async def test_a_begin_that_is_refused_is_the_last_of_its_connection(self, owner: Door) -> None:
-        """In a transaction that has failed BEGIN is refused like all else: a fault, and another connection after it."""
-        before, _ = await pid_and_count(owner)
+    async def test_a_begin_that_is_refused_is_the_statements_fault(self, owner: Door) -> None:
+        """In a transaction that has failed BEGIN is refused like all else: a fault, and the connection serves on."""
+        before = await pid_and_count(owner)
 
         async def work(connection: Connection) -> None:
             await begin(connection, "select 1")
@@ -172,31 +173,40 @@ class TestBegin:
                 await connection.fetchval("select 1 / 0")
             await begin(connection, "select 1")
 
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="InFailedSQLTransactionError"):
             await owner.run(work)
-        after, _ = await pid_and_count(owner)
-        assert after != before
+        assert await pid_and_count(owner) == before
 
-    async def test_what_follows_a_refused_begin_is_nobodys_answer(
-        self, owner: Door, line: Relay, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """Both answers come together: neither is shown, and the connection ends at once."""
+    async def test_what_is_behind_something_that_fails_is_not_executed(self, owner: Door) -> None:
+        """Also where the server could execute it: the fault is the driver's answer, and the connection serves on."""
+        before = await pid_and_count(owner)
 
         async def work(connection: Connection) -> None:
+            statement = await connection.prepare(INSERT)
+            exchange_of(connection).send_before(await connection.prepare("do $$ begin perform 1 / 0; end $$"))
+            await statement.fetch([1])
+
+        with pytest.raises(BadRow):
+            await owner.run(work)
+        assert await pid_and_count(owner) == before
+
+    async def test_a_notice_in_front_of_it_is_shown(self, owner: Door) -> None:
+        """The server warns of a transaction that is open already: the driver's listeners hear it, in its place."""
+        heard: list[str] = []
+
+        async def work(connection: Connection) -> None:
+            connection.add_log_listener(lambda _, message: heard.append(message.sqlstate))
             await begin(connection, "select 1")
-            with pytest.raises(Exception, match="division by zero"):
-                await connection.fetchval("select 1 / 0")
-            line.joined = 2
             await begin(connection, "select 1")
 
-        with trio.fail_after(ANSWER_S / 2), pytest.raises(Unavailable, match="ConnectionDoesNotExistError"):
-            await owner.run(work)
-        assert not caplog.records
+        await owner.run(work)
+        assert heard == ["25001"]  # active_sql_transaction
 
     async def test_a_backend_that_ends_before_it(self, owner: Door, line: Relay, admin: Door) -> None:
         """Killed while BEGIN is on its way: `Unavailable`."""
         pid, _ = await pid_and_count(owner)
-        line.hold(b"begin")
+        await owner.run(prepare)
+        line.hold(b"begin\0")
         faults: list[LedgerFault] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(fail, owner, inserting(1), faults)
@@ -265,32 +275,31 @@ class TestCommit:
         assert [type(fault) for fault in faults] == [InDoubt]
         assert (await pid_and_count(owner))[1] == 0
 
-    async def test_what_was_sent_ahead_is_asked_for_next(self, owner: Door) -> None:
-        """Who says anything else before has lost the connection: an answer could be taken for another's."""
+    async def test_in_a_transaction_that_has_failed_it_is_refused(self, owner: Door) -> None:
+        """COMMIT would end as a rollback: a fault and no doubt."""
 
         async def work(connection: Connection) -> None:
-            await begin(connection, "select 1")
-            statement = await connection.prepare(INSERT)
-            exchange_of(connection).send_behind("commit")
-            await statement.fetch([1])
+            await begin(connection, "insert into rows values (7) returning 1")
+            with pytest.raises(Exception, match="division by zero"):
+                await connection.fetchval("select 1 / 0")
+            await commit(connection)
+
+        for _ in ("made ready in it", "made ready before"):
+            with pytest.raises(Unavailable):
+                await owner.run(work)
+            await owner.run(prepare)
+        assert (await pid_and_count(owner))[1] == 0
+
+    async def test_a_driver_that_says_it_in_pieces_is_cut_off(self, owner: Door) -> None:
+        """COMMIT would end up behind the wrong one; this driver does not."""
+
+        async def work(connection: Connection) -> None:
+            exchange_of(connection).send_behind(await connection.prepare("commit"))
+            connection._transport.write(b"B\0\0\0\x0c" + bytes(8))
             await connection.fetchval("select 1")
 
-        with pytest.raises(Unavailable):
+        with trio.fail_after(ANSWER_S / 2), pytest.raises(Unavailable):
             await owner.run(work)
-
-    async def test_a_connection_lost_before_its_answer_was_asked_for(
-        self, owner: Door, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Between the answer to the statement and the question for that to COMMIT: in doubt."""
-        execute = door_module._execute_before_commit
-
-        async def lose(connection: Connection, last: str, arguments: Sequence[object]) -> None:
-            await execute(connection, last, arguments)
-            connection._transport.abort()
-
-        monkeypatch.setattr(door_module, "_execute_before_commit", lose)
-        with pytest.raises(InDoubt):
-            await owner.run(inserting(1))
 
     async def test_one_stands_between_for_good(self, owner: Door) -> None:
         """It is asked for with each batch and put there once."""
