@@ -76,19 +76,21 @@ class Fold:
         self._end_expired()
 
     def answer_all(self, asks: Sequence[Ask]) -> list[bytes]:
-        """The answers to the batch, page 1 of each, 1,400 bytes."""
+        """The answers to the batch, page 1 of each, 1,400 bytes; empty for who asks for a card that others hold."""
         told = [self._decide(place, ask) for place, ask in enumerate(asks)]
         self._record()
         return [filled_up(each.pages[0]) if isinstance(each, _Outcome) else each for each in told]
 
     def _decide(self, place: int, ask: Ask) -> _Outcome | bytes:
-        """What becomes of the request at `place`, or its answer where nothing new does."""
+        """What becomes of the request at `place`, or its answer where nothing new does; empty: nothing yet."""
         outcome = self._outcomes.get(ask.name)
         if outcome is not None:
             return outcome if self._digest(ask) == self._digest(outcome.ask) else self._other_content(ask)
         recorded = self._tombstones.get(ask.name) or self._gathered.recorded.get(place)
         if recorded is not None:
             return self._answer_again(ask, recorded)
+        if self._gathered.busy and self._asks_for_busy(ask):
+            return b""
         serial = self._gathered.serials[place]
         if not recordable(ask.name.date, self._moment.today):
             return self._unrecorded(ask, Reason.OUTSIDE_WINDOW)
@@ -101,6 +103,10 @@ class Fold:
             self._entomb(place, ask, decision.tombstone)
         outcome = self._outcomes[ask.name] = _Outcome(ask, facts, decision, serial)
         return outcome
+
+    def _asks_for_busy(self, ask: Ask) -> bool:
+        number = self._numbers.get(ask.token) if ask.token is not None else None
+        return number is not None and number.card in self._gathered.busy
 
     def _end_expired(self) -> None:
         """Whoever locks a card ends what has expired of it, before anything is decided (law 5)."""

@@ -1,7 +1,7 @@
 """A batch as it crosses the border of the database: what is asked, what was there, what is to be written."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -42,6 +42,7 @@ class Gathered:
     cards: Mapping[int, Card]
     bad_cards: Mapping[int, int]
     totals: Mapping[int, tuple[Pair, ...]] = field(default_factory=dict, repr=False)  # ten, of each interval
+    busy: Set[int] = frozenset()  # cards that others hold: nothing is known of them
     # Purchases of today and what they add up to, of cards whose programme asks for it.
     spent: Mapping[int, Pair] = field(default_factory=dict, repr=False)
 

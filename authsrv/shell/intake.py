@@ -66,6 +66,10 @@ class Queue:
             self.want(1)
         return taken
 
+    def put_back(self, taken: list[Pending]) -> None:
+        """Have these taken first, in their order; they were taken before, so there is room for them."""
+        self._waiting.extendleft(reversed(taken))
+
     def want(self, many: int) -> None:
         """Have `filled` set when so many wait, or no more will come."""
         self._wanted = min(many, self._waiting_max)

@@ -4,6 +4,8 @@ A lane takes whatever has gathered and settles it as one batch; the next batch g
 Which lane a request takes follows from its card, so that requests of one card meet in one batch rather than at its
 lock. Where many of a batch were of few cards, those who were just answered get a moment to ask again: a part of them
 taken at once could but wait for that card, which other processes lock too, and would cost a transaction more.
+A batch does not wait for a card that another one holds, if it can do anything else: who asked for that is put off into
+the next batch, which waits.
 That is for speed only: every law holds with requests spread over lanes at random (law 8).
 
 What must hold, whatever breaks (laws 1 and 4):
@@ -16,7 +18,7 @@ What must hold, whatever breaks (laws 1 and 4):
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import trio
@@ -24,7 +26,7 @@ import trio
 from authsrv.answer import unrecorded
 from authsrv.fold import Fold, answer_all
 from authsrv.shell.intake import Pending, Queue, Queues
-from authsrv.shell.metrics import BATCH_REQUESTS, BATCH_SECONDS, FAULTS
+from authsrv.shell.metrics import BATCH_REQUESTS, BATCH_SECONDS, FAULTS, PUT_OFF
 from authsrv.shell.rules import Rules
 from ledger.batch import Gathered, Writes
 from ledger.faults import Conflict, InDoubt, LedgerFault, NameTaken, TooMuch, Unavailable
@@ -53,12 +55,13 @@ class StaleRules(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Course:
-    """A lane at work over one connection; `batch` is what it has in hand, for whom a fault would be, and `crowd` how
-    many it has just answered who may crowd around a card again."""
+    """A lane at work; `batch` is what it has in hand, for whom a fault would be, `crowd` how many it has just answered
+    who may crowd around a card again, and `put_off` is whether some of the next batch have waited for their card."""
 
     queue: Queue
-    batch: list[Pending]
+    batch: list[Pending] = field(default_factory=list)
     crowd: int = 0
+    put_off: bool = False
 
 
 class Lanes:
@@ -83,16 +86,19 @@ class Lanes:
             queue.close()
 
     async def _serve(self, queue: Queue) -> None:
+        course = _Course(queue)
         while True:
+            course.crowd = 0
             if batch := queue.take(self._batch_max):
-                course = _Course(queue, batch)
+                course.batch = batch
                 try:
                     await self._door.run(partial(self._run, course))
                 except Exception as fault:  # whatever it is, `settle` knows what it means for whom was in hand
                     if not course.batch:
                         raise  # nobody's: a mistake of ours behind a COMMIT
-                    course.crowd = 0
-                    await self.settle(course.batch, fault)
+                    course.crowd, course.put_off = 0, False
+                    batch, course.batch = course.batch, []
+                    await self.settle(batch, fault)
                 if course.crowd:
                     queue.want(course.crowd)
                     with trio.move_on_after(MOMENT_S):
@@ -112,9 +118,12 @@ class Lanes:
                 course.crowd = _crowd(batch)
                 going_on = going_on and not course.crowd
                 started = trio.current_time()
-                answers = await self._work(batch)(connection)
+                wait = course.put_off or course.crowd > 0
+                answers = await self._work(batch, wait=wait)(connection)
                 course.batch = []
-                self._reply(batch, answers, started)
+                put_off = self._reply(batch, answers, started)
+                course.queue.put_back(put_off)
+                course.put_off = bool(put_off)
             course.batch = course.queue.take(self._batch_max) if going_on else []
             if not course.batch:
                 return
@@ -163,20 +172,27 @@ class Lanes:
     async def _attempt(self, batch: list[Pending]) -> Exception | None:
         started = trio.current_time()
         try:
-            answers = await self._door.run(self._work(batch))
+            answers = await self._door.run(self._work(batch, wait=True))
         except Exception as fault:  # noqa: BLE001 - `settle` tells them apart
             return fault
         self._reply(batch, answers, started)
         return None
 
-    def _reply(self, batch: list[Pending], answers: list[bytes], started: float) -> None:
+    def _reply(self, batch: list[Pending], answers: list[bytes], started: float) -> list[Pending]:
+        """Answer a batch; those who have no answer yet, because others hold their cards, are given back."""
         now = trio.current_time()
-        BATCH_REQUESTS.observe(len(batch))
-        BATCH_SECONDS.observe(now - started)
+        put_off = []
         for pending, answer in zip(batch, answers, strict=True):
-            pending.reply(answer, now)
+            if answer:
+                pending.reply(answer, now)
+            else:
+                put_off.append(pending)
+        BATCH_REQUESTS.observe(len(batch) - len(put_off))
+        BATCH_SECONDS.observe(now - started)
+        PUT_OFF.inc(len(put_off))
+        return put_off
 
-    def _work(self, batch: Sequence[Pending]) -> Callable[[Connection], Awaitable[list[bytes]]]:
+    def _work(self, batch: Sequence[Pending], *, wait: bool) -> Callable[[Connection], Awaitable[list[bytes]]]:
         registry, ring = self._rules.registry, self._rules.ring  # what is read below is read for these rules
         key = ring.token_key  # of which some who wait may have heard nothing yet
         asks = [pending.ask if pending.ask.token_key == key else pending.ask.under(ring) for pending in batch]
@@ -190,7 +206,7 @@ class Lanes:
             fold = Fold(gathered, registry, ring, secrets.token_bytes)
             return answer_all(asks, fold), fold.writes
 
-        return transact([ask.lookup() for ask in asks], decide, registry.watched)
+        return transact([ask.lookup() for ask in asks], decide, registry.watched, wait=wait)
 
     async def _halve(self, batch: list[Pending]) -> None:
         if len(batch) == 1:

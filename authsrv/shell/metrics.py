@@ -13,6 +13,7 @@ SESSIONS = Gauge("authsrv_sessions", "Live sessions")
 SIGN_ONS = Counter("authsrv_sign_ons_total", "Sessions that became live")
 DROPPED = Counter("authsrv_dropped_total", "Connections that were closed for a breach of the protocol", ["why"])
 FAULTS = Counter("authsrv_faults_total", "Batches that did not settle at once, by fault", ["fault"])
+PUT_OFF = Counter("authsrv_put_off_total", "Requests left to the next batch, as another one held their card")
 BATCH_REQUESTS = Histogram(
     "authsrv_batch_requests", "Requests in a batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 )

@@ -25,7 +25,7 @@ from ledger.totals import Pair
 
 T = TypeVar("T")
 
-_GATHER = "select * from gather($1, $2, $3)"
+_GATHER = "select * from gather($1, $2, $3, $4)"
 _RECORD = "select record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
 _COUNT_TOTALS = """
     select ordinal, kind, count, sum
@@ -44,19 +44,22 @@ def transact(
     lookups: Sequence[Lookup],
     decide: Callable[[Gathered], tuple[T, Writes]],
     watched: Set[int] = frozenset(),
+    *,
+    wait: bool = True,
 ) -> Callable[[Connection], Awaitable[T]]:
     """The work of one batch, to be given to `Door.run`: gather, `decide`, record, commit, and then what `decide`
     answered.
 
-    Of cards of the `watched` programmes it is read too what they have spent today. Whatever `decide` raises rolls the
-    transaction back and passes. Raises the classes of `ledger.faults`.
+    Of cards of the `watched` programmes it is read too what they have spent today. If it is not to `wait` for cards
+    that others hold, those may be `busy` in what was gathered, and nothing is to be decided of them. Whatever `decide`
+    raises rolls the transaction back and passes. Raises the classes of `ledger.faults`.
     """
 
     async def work(connection: Connection) -> T:
         types = await row_types(connection)
         await prepare(connection, _GATHER, _RECORD, _CONFIRM_READ)
         asked = array(types.asked, len(lookups), asked_rows(lookups))
-        row = await begin(connection, _GATHER, asked, RECORDED_DAYS_BACK, RECORDED_DAYS_AHEAD)
+        row = await begin(connection, _GATHER, asked, RECORDED_DAYS_BACK, RECORDED_DAYS_AHEAD, wait)
         if row is None:
             raise ValueError("gather returned no row")
         totals = await _count_totals(connection, lookups)

@@ -15,12 +15,14 @@ import trio
 import trio.testing
 from back_office import active_card, recorded, snapshot
 from faulty_door import LOST_AFTER, LOST_BEFORE, FaultyDoor, through
+from prometheus_client import REGISTRY
 from shop import CODE, CODED, Waiting
 
 from authsrv.shell import lanes
 from authsrv.shell.lanes import Lanes
 from ledger.faults import BadRow, Conflict, InDoubt, LedgerFault, NameTaken, Unavailable
 from ledger.shell import store
+from ledger.shell.door import open_door
 from protocol.messages import Response
 from protocol.numbers import Command, Reason, Result
 
@@ -252,6 +254,48 @@ class TestLanes:
         await shop_lanes.run()
         assert answers == [Result.APPROVED] * 9
         assert door.calls == 2
+
+    async def test_a_card_that_is_held_elsewhere_holds_up_nobody_else_at_first(self, shop: Shop) -> None:
+        """Who asks for another card is answered, and so is who repeats what is recorded; who asks for that one is put
+        off once, and then the lane waits for it."""
+        [repeated, put_off], [free, late] = await sales(shop, 2), await sales(shop, 2)
+        [known] = await shop.settle([repeated])
+        [[card]] = await shop.query("select card from card_numbers where token = $1", put_off.token)
+        through(shop, shop.door)
+        answers, held = list[bytes](), trio.Event()
+        before = REGISTRY.get_sample_value("authsrv_put_off_total") or 0
+
+        def note(answer: bytes) -> None:
+            answers.append(answer)
+            if len(answers) == 2:  # it comes into the batch that waits
+                offer(late)
+
+        def offer(ask: Ask) -> None:
+            assert shop.lanes.queues.offer(Waiting(ask, trio.current_time() + 15, note))
+
+        async def hold(connection: Connection) -> None:
+            await connection.execute(f"begin; select from cards where id = {int(card)} for no key update")
+            held.set()
+            while not await connection.fetchval("select exists (select from pg_locks where not granted)"):
+                pass  # each question is a round trip
+            await connection.execute("rollback")
+
+        async with open_door(shop.owner_dsn, schema=shop.schema) as door, trio.open_nursery() as nursery:
+            nursery.cancel_scope.deadline = trio.current_time() + 20
+            nursery.start_soon(door.run, hold)
+            await held.wait()
+            for ask in (put_off, repeated, free):
+                offer(ask)
+            nursery.start_soon(shop.lanes.run)
+            while len(answers) < 4:
+                await trio.lowlevel.checkpoint()
+            shop.lanes.close()
+        assert answers[0] == known
+        told = [Response.decode(answer) for answer in answers]
+        assert [(answer.sequence, answer.result) for answer in told] == [
+            (ask.name.sequence, Result.APPROVED) for ask in (repeated, free, put_off, late)
+        ]
+        assert REGISTRY.get_sample_value("authsrv_put_off_total") == before + 1
 
     @pytest.mark.parametrize("back", [8, 3])
     async def test_who_crowds_around_a_card_is_given_a_moment(

@@ -62,7 +62,7 @@ async def shop(database: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     made = await trio.to_thread.run_sync(make)
     identities, ids = await as_owner(made.owner_dsn, furnish)
     monkeypatch.setattr(
-        store, "_GATHER", "select gather.* from gather($1) where $2::int is not null and $3::int is not null"
+        store, "_GATHER", "select gather.* from gather($1) where $2::int + $3::int is not null and $4::bool"
     )
     monkeypatch.setattr(store, "gathered", lambda row, *rest: gathered(in_the_shape_of_now(row), *rest))
     async with open_door(made.switch_dsn, schema="issuer") as door:
@@ -103,6 +103,7 @@ def in_the_shape_of_now(row: Any) -> dict[str, Any]:
         "cards": [(*card, *balances[card["id"]]) for card in row["cards"] or ()],
         "numbers": [(token, card, live) for token, card, live, _ in numbers],
         "tries": [(token, failures) for token, _, _, failures in numbers],
+        "busy": None,
     }
 
 

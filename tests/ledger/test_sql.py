@@ -33,7 +33,7 @@ from ledger.names import RECORDED_DAYS_AHEAD, RECORDED_DAYS_BACK, authorization_
 from ledger.shell.door import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ledger.shell.door import Connection
 
@@ -55,7 +55,7 @@ SWITCH_FUNCTIONS = {
     "retire_generations",
 }
 SWITCH_VIEWS = {"switch_issuer", "switch_keys", "switch_modules", "switch_programmes", "schema_version"}
-GATHER = "select * from gather($1, $2, $3)"
+GATHER = "select * from gather($1, $2, $3, $4)"
 TAKEN = "select case when is_called then last_value else 0 end from numbers_{:%Y%m}"
 CREDIT = """
 insert into programmes (name) values ('credit');
@@ -600,14 +600,16 @@ async def gather(
     coded: bool = False,
     original: int | None = None,
     days: tuple[int, int] = (RECORDED_DAYS_BACK, RECORDED_DAYS_AHEAD),
+    wait: bool = True,
+    further: Sequence[tuple[Any, ...]] = (),
 ) -> asyncpg.Record:
-    """Begin a batch of requests, each of which may show a card and name an original of its own day; a name of so many
-    days back and ahead can be recorded."""
+    """Begin a batch of requests, each of which may show a card and name an original of its own day, and of `further`
+    ones; a name of so many days back and ahead can be recorded."""
     asked = [
         (MODULE, date, sequence, token, coded, *((MODULE, date, original) if original else (None,) * 3), None, None)
         for sequence, date in enumerate(dates, start=1000)
     ]
-    row = await connection.fetchrow(GATHER, asked, *days)
+    row = await connection.fetchrow(GATHER, [*asked, *further], *days, wait)
     assert row is not None
     return row
 
@@ -621,6 +623,81 @@ async def behind(
     waiting = asyncio.create_task(gather(other, dates, b"first", **more))
     await until_blocked(owner, other)
     return waiting
+
+
+def of_second(day: dt.date, *more: Any) -> tuple[Any, ...]:
+    """A request for the second card, which may name an original."""
+    return (MODULE, day, 2000, b"second", False, *(more or (None,) * 3), None, None)
+
+
+class TestBusyCards:
+    def test_a_batch_goes_on_without_a_card_that_another_one_holds(self, issuer: Any) -> None:
+        """It locks what is free and says what is not; who asks for that gets no number. Later all is free."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            async with connected(issuer.switch_dsn) as other:
+                await switch.execute("begin")
+                await gather(switch, [day], b"first")
+                taken = await owner.fetchval(TAKEN.format(day))
+                found = await gather(other, [day, day], b"first", wait=False, further=[of_second(day)])
+                assert [card["id"] for card in found["cards"]] == [SECOND]
+                assert found["busy"] == [FIRST]
+                assert found["serials"] == [None, None, authorization_number(day, taken + 1)]
+                assert {number["card"] for number in found["numbers"]} == {FIRST, SECOND}
+                await switch.execute("rollback")
+                found = await gather(other, [day, day], b"first", wait=False, further=[of_second(day)])
+                assert ([card["id"] for card in found["cards"]], found["busy"]) == ([FIRST, SECOND], None)
+                assert None not in found["serials"]
+
+        play(issuer, scene)
+
+    @pytest.mark.parametrize("why", ["told to", "none is free", "reaches through"])
+    def test_a_batch_that_waits(self, issuer: Any, why: str) -> None:
+        """One that is told to, one that could do nothing else, and one that undoes what may be of another card."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            await record(switch, **names(day, 3, card=SECOND))
+            further = {
+                "told to": [of_second(day)],
+                "none is free": [],
+                "reaches through": [of_second(day, MODULE, day, 3)],
+            }[why]
+            async with connected(issuer.switch_dsn) as other:
+                waiting = await behind(owner, switch, other, [day], wait=why == "told to", further=further)
+                await load(switch, 1000, FIRST, 70)
+                await switch.execute("commit")
+                found = await waiting
+                assert found["busy"] is None
+                values = [(card["id"], card["value"]) for card in found["cards"]]
+                assert values == [(FIRST, 70), (SECOND, 0)][: 1 + len(further)]
+
+        play(issuer, scene)
+
+    def test_a_name_that_is_recorded_meanwhile_under_a_busy_card_is_no_matter(self, issuer: Any) -> None:
+        """It is not decided now: its batch goes on, and the next one finds the record."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            guess = (MODULE, day, 3000, b"unknown", True, *(None,) * 3, None, None)
+            async with connected(issuer.owner_dsn) as holder, connected(issuer.switch_dsn) as other:
+                await owner.execute("insert into tries (token, failures) values ('unknown', 1)")
+                await holder.execute("begin; select from issuer.tries where token = 'unknown' for update")
+                await switch.execute("begin")
+                await gather(switch, [day], b"first")
+                waiting = asyncio.create_task(
+                    gather(other, [day], b"first", wait=False, further=[of_second(day), guess])
+                )
+                await until_blocked(owner, other)
+                await record(switch, **names(day, 1000, card=FIRST))
+                await switch.execute("commit")
+                await holder.execute("commit")
+                assert (await waiting)["busy"] == [FIRST]
+                found = await gather(other, [day], b"first", wait=False, further=[of_second(day), guess])
+                assert (found["recorded"][0]["ordinal"], found["busy"]) == (1, None)
+
+        play(issuer, scene)
 
 
 class TestPlans:
@@ -809,7 +886,7 @@ class TestGather:
             await owner.execute("select make_month($1)", date.replace(day=1))
             await record(switch, **names(day, 1000))
             asked = [(MODULE, day, sequence, None, False, MODULE, date, 1, None, None) for sequence in (1000, 1001)]
-            found = await switch.fetchrow(GATHER, asked, RECORDED_DAYS_BACK, RECORDED_DAYS_AHEAD)
+            found = await switch.fetchrow(GATHER, asked, RECORDED_DAYS_BACK, RECORDED_DAYS_AHEAD, True)
             given = [serial is not None for serial in found["tombstone_serials"]]
             assert given == [False, recordable(date, day)]
 

@@ -70,12 +70,20 @@ def kill_server_in_commit(pid_file: str, delays_s: Sequence[float]) -> None:
     armed: list[bool] = []
     signal.signal(signal.SIGUSR1, lambda *_: armed.append(True))
 
-    def transact_told(lookups: Sequence[Lookup], decide: Decide, *more: Any) -> Callable[[Connection], Awaitable[Any]]:
-        work = transact(lookups, decide, *more)
-
+    def transact_told(
+        lookups: Sequence[Lookup], decide: Decide, *more: Any, **named: Any
+    ) -> Callable[[Connection], Awaitable[Any]]:
         async def told(connection: Connection) -> Any:
-            in_hand[connection] = [[lookup.name.module, lookup.name.sequence] for lookup in lookups]
-            return await work(connection)
+            def note_and_decide(gathered: Gathered) -> Any:
+                answers, writes = decide(gathered)
+                in_hand[connection] = [
+                    [lookup.name.module, lookup.name.sequence]
+                    for lookup, answer in zip(lookups, answers, strict=True)
+                    if answer  # who is put off has no part in this COMMIT
+                ]
+                return answers, writes
+
+            return await transact(lookups, note_and_decide, *more, **named)(connection)
 
         return told
 
@@ -121,13 +129,13 @@ def stop_in_first_batch(before: str) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
 
     def transact_stopped(
-        lookups: Sequence[Lookup], decide: Decide, *more: Any
+        lookups: Sequence[Lookup], decide: Decide, *more: Any, **named: Any
     ) -> Callable[[Connection], Awaitable[Any]]:
         def stop_and_decide(gathered: Gathered) -> Any:
             stop_once()
             return decide(gathered)
 
-        return transact(lookups, stop_and_decide, *more)
+        return transact(lookups, stop_and_decide, *more, **named)
 
     async def stop_and_commit(connection: Connection, *sent: Any) -> None:
         stop_once()
