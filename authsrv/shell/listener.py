@@ -4,6 +4,7 @@ What must hold:
   * Caps are counted from the moment a connection is accepted, so that unfinished handshakes are bounded too.
   * A live session displaces the module's older one on another connection; a HELLO alone displaces nothing.
   * Who signs on holds up nobody who works: newcomers have a poll of their own.
+  * Where several processes serve one port, whom one of them hands over is let in here like whoever is accepted.
   * What was put into outboxes in one turn of the loop leaves in the next, one write a connection.
 """
 
@@ -19,6 +20,7 @@ import trio
 
 from authsrv.shell.connection import Connection
 from authsrv.shell.deadlines import Deadlines
+from authsrv.shell.deal import Deal
 from authsrv.shell.generations import Generations
 from authsrv.shell.intake import Intake
 from authsrv.shell.lanes import Lanes
@@ -63,6 +65,7 @@ class Listener:
         self._to_flush: list[Connection] = []
         self._filled = trio.Event()
         self._parted = trio.Event()  # set when a connection has ended
+        self._deal: Deal | None = None
 
     async def run(self) -> None:
         """Serve the connections that `accept` lets in."""
@@ -78,13 +81,21 @@ class Listener:
             self.newcomers.close()
             self.working.close()
 
-    async def accept(self, listening: Sequence[socket.socket], tls: ssl.SSLContext | None = None) -> None:
-        """Let connections in until cancelled, and then close `listening`."""
+    async def accept(
+        self, listening: Sequence[socket.socket], tls: ssl.SSLContext | None = None, deal: Deal | None = None
+    ) -> None:
+        """Let connections in until cancelled, and then close `listening`; `deal` is with the others on the port."""
+        self._deal = deal
         try:
             async with trio.open_nursery() as nursery:
                 for each in listening:
                     nursery.start_soon(self._accept, each, tls)
+                if deal is not None:
+                    deal.begin()
+                    nursery.start_soon(self._take, deal, tls)
         finally:
+            if deal is not None:
+                deal.end()
             for each in listening:
                 each.close()
 
@@ -102,7 +113,17 @@ class Listener:
                         await trio.sleep(OUT_OF_ROOM_S)
                         break
                     continue  # it was gone before it was taken
-                self._let_in(accepted, tls)
+                if self._deal is None or not self._deal.hand_over(accepted):
+                    self._let_in(accepted, tls)
+
+    async def _take(self, deal: Deal, tls: ssl.SSLContext | None) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(deal.inbox)
+            for _ in range(ACCEPTED_A_TURN):
+                taken = deal.take()
+                if taken is None:
+                    break
+                self._let_in(taken, tls)
 
     def _let_in(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
         try:
@@ -112,6 +133,7 @@ class Listener:
             prepare(accepted)
             self._connections.add(Connection(self, accepted, tls))
             CONNECTIONS.inc()
+            self._tell()
         except Exception as error:  # noqa: BLE001 - one connection's fault must not end the listener
             accepted.close()
             if not isinstance(error, OSError):
@@ -142,7 +164,12 @@ class Listener:
         if connection in self._connections:
             self._connections.discard(connection)
             CONNECTIONS.dec()
+            self._tell()
             self._parted.set()
+
+    def _tell(self) -> None:
+        if self._deal is not None:
+            self._deal.note(len(self._connections))
 
     def may_open(self, module: int) -> bool:
         """Whether one more session of this module fits into this process; one that replaces another always does."""

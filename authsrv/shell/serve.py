@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import trio
 from prometheus_client import start_http_server
 
+from authsrv.shell.deal import Deal
 from authsrv.shell.lanes import Lanes
 from authsrv.shell.listener import Caps, Listener
 from authsrv.shell.reads import READERS, Reads
@@ -48,7 +49,7 @@ class Service:
 
     host: str = "127.0.0.1"
     port: int = 7411
-    shared: bool = False  # other processes listen on the same port
+    deal: Deal | None = None  # with the other processes on the same port
     tls: ssl.SSLContext | None = None
     lanes: int = 2
     batch_max: int = 256
@@ -126,7 +127,7 @@ class _Process:
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[list[tuple[str, int]]]) -> None:
         service = self._service
         with _naming("--listen", service.host, service.port):
-            listening = listen(service.host, service.port, shared=service.shared)
+            listening = listen(service.host, service.port, shared=service.deal is not None)
         if service.metrics is not None:
             with _naming("--metrics", *service.metrics):
                 start_http_server(service.metrics[1], service.metrics[0])
@@ -138,7 +139,7 @@ class _Process:
             working.start_soon(self._listener.generations.run, self._door)
             working.start_soon(self._listener.run)
             async with trio.open_nursery() as doorway:
-                doorway.start_soon(self._listener.accept, listening, service.tls)
+                doorway.start_soon(self._listener.accept, listening, service.tls, service.deal)
                 addresses = [each.getsockname()[:2] for each in listening]
                 logger.info("listening on %s", ", ".join(f"{host}:{port}" for host, port in addresses))
                 task_status.started(addresses)
@@ -232,7 +233,7 @@ def service_of(settings: Settings, worker: Worker | None = None) -> Service:
     return Service(
         host=settings.listen.host,
         port=settings.listen.port,
-        shared=worker is not None,
+        deal=worker.deal if worker else None,
         tls=tls_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca),
         lanes=settings.lanes or lanes_for(settings.workers),
         batch_max=settings.batch_max,

@@ -1,7 +1,7 @@
 """The sockets of a switch: how they listen, and the one set of options that every connection gets.
 
     SO_REUSEADDR      a switch that was killed may start again at once
-    SO_REUSEPORT      with several workers: each listens on the same port, and the kernel spreads connections over them
+    SO_REUSEPORT      with several workers: each listens on the port, and connections are dealt evenly (`deal.py`)
     backlog 4,096     a chain whose power comes back connects all at once (the kernel cuts it to net.core.somaxconn)
     TCP_NODELAY       an answer is one write; waiting to fill a segment would only add to its time
     TCP_NOTSENT_LOWAT 128 KiB: what a peer does not take waits in our bounded outbox, not in megabytes of the kernel's

@@ -1,6 +1,7 @@
 """Several processes that serve one port: one interpreter runs on one core, and a host has several.
 
-Workers share nothing but the port and the database, so that nothing here is needed for any law (law 8). What must hold:
+Workers share nothing but the port, the database and the dealing of connections (`deal.py`), so that nothing here is
+needed for any law (law 8). What must hold:
   * Whoever stops the first process stops them all: it hands SIGTERM on, and SIGINT as SIGTERM.
   * No worker outlives it: each holds one end of a pipe whose other end only the first process has.
   * A worker that was killed is started again after a moment. One that ends by itself has a reason that the others share
@@ -15,6 +16,8 @@ import signal
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from authsrv.shell.deal import ABSENT, Deal, Table
+
 logger = logging.getLogger(__name__)
 
 AGAIN_S: Final = 1.0
@@ -27,11 +30,13 @@ class Worker(NamedTuple):
 
     place: int  # from 0
     lifeline: int
+    deal: Deal
 
 
 def fork(count: int) -> Worker:
     """Return in each of `count` new processes; the process that calls ends with them, by SystemExit."""
     lifeline, held = os.pipe()
+    table = Table(count)
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
     to_begin, running = list(range(count)), dict[int, int]()
     killed: list[int] = []
@@ -43,7 +48,7 @@ def fork(count: int) -> Worker:
                 os.close(held)
                 os.setpgid(0, 0)  # ^C comes from the first process alone, and once
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _WAITED)
-                return Worker(place, lifeline)
+                return Worker(place, lifeline, Deal(table, place))
             running[pid] = place
         to_begin = []
         if not running and not killed:
@@ -56,6 +61,7 @@ def fork(count: int) -> Worker:
             _stop(running)
         for pid, status in _ended():
             place = running.pop(pid)
+            table.set_open(place, ABSENT)
             if os.WIFSIGNALED(status) and not stopping:
                 logger.error("worker %d was killed by signal %d; it is started again", place, os.WTERMSIG(status))
                 killed.append(place)

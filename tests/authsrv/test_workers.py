@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +67,13 @@ class Program:
             assert (await caller.ask(Command.SALE, card=OTHER, amount=amount)).result == Result.APPROVED
 
 
+def sockets(pid: int) -> int:
+    """How many TCP connections a process has open."""
+    ours = {line.split()[9] for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]}
+    links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return sum(link.removeprefix("socket:[").removesuffix("]") in ours for link in links)
+
+
 @asynccontextmanager
 async def program(shop: Shop, *, taken: socket.socket | None = None) -> AsyncIterator[Program]:
     """Two workers over the shop's database, on a port that is free or that `taken` holds."""
@@ -107,6 +114,19 @@ async def test_a_killed_worker_is_started_again_and_all_end_on_sigterm(shop: Sho
         assert switch.logged.count("draining") == WORKERS
     assert await shop.balance(OTHER) == LOADED - 8 - SOLD
     await shop.check_books()
+
+
+async def test_connections_are_dealt_evenly(shop: Shop) -> None:
+    """Ten that stay are five for each worker, whatever the kernel makes of their addresses; all are served."""
+    async with program(shop) as switch, AsyncExitStack() as open_ones:
+        await switch.logs("listening on", WORKERS)
+        before = [sockets(worker) for worker in switch.workers()]
+        for till in TILLS[:1] * 10:
+            wire = await open_ones.enter_async_context(connect(("127.0.0.1", switch.port)))
+            caller = await wire.sign_on(shop, shop.identities[till])
+            assert (await caller.ask(Command.ECHO)).result == Result.APPROVED
+        after = [sockets(worker) for worker in switch.workers()]
+        assert [now - then for now, then in zip(after, before, strict=True)] == [5, 5]
 
 
 async def test_no_worker_outlives_the_first_process(shop: Shop) -> None:
