@@ -133,6 +133,17 @@ class TestLimit:
         await limit(shop, card, 100)
         assert (await shop.till().sale(card, 100)).result == Result.APPROVED
 
+    async def test_it_may_be_cut_below_what_is_held(self, shop: Shop) -> None:
+        """Nothing was bought yet: what is held can be confirmed, and there is no more to be had."""
+        till, card = shop.till(), await credit_card(shop)
+        held = await till.ask(Command.HOLD, card=card, amount=5000)
+        assert (await limit(shop, card, 600)).available == 0
+        await shop.check_books()
+        assert (await till.sale(card, 1)).reason == Reason.HELD
+        confirmed = await till.ask(Command.CONFIRM, amount=5000, original=name_of(held))
+        assert (confirmed.result, confirmed.balance) == (Result.APPROVED, -5000)
+        await shop.check_books()
+
     async def test_a_card_handed_out_by_mistake(self, shop: Shop) -> None:
         """It is taken back as long as nothing was bought on it; its limit is gone."""
         till, card = shop.till(), await new_card(shop, kind=Kind.CREDIT)

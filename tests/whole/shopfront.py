@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from shop import DESK, KEK, TILLS, furnish
+from shop import BELOW_FLOOR, DESK, KEK, TILLS, furnish
 from whole.till import Line, Name, Slip
 
 from authsrv.books import CHECKS
@@ -78,10 +78,7 @@ class Books:
         assert not self.query("select unit from trial_balance group by unit having sum(balance) <> 0")
         assert not self.query("select * from unbalanced_accounts")
         assert not self.query("select * from unbalanced_holds")
-        assert not self.query(
-            """select card from accounts where kind = 1 and balance - held < floor
-                  and card not in (select card from charges)"""
-        )
+        assert not self.query(BELOW_FLOOR)
         assert not self.query("select card from accounts where kind = 2 and balance > 0")
         assert not self.query(
             """select module, date, sequence from postings p
