@@ -89,7 +89,7 @@ class Fold:
         recorded = self._tombstones.get(ask.name) or self._gathered.recorded.get(place)
         if recorded is not None:
             return self._answer_again(ask, recorded)
-        if self._gathered.busy and self._asks_for_busy(ask):
+        if place in self._gathered.busy:
             return b""
         serial = self._gathered.serials[place]
         if not recordable(ask.name.date, self._moment.today):
@@ -103,10 +103,6 @@ class Fold:
             self._entomb(place, ask, decision.tombstone)
         outcome = self._outcomes[ask.name] = _Outcome(ask, facts, decision, serial)
         return outcome
-
-    def _asks_for_busy(self, ask: Ask) -> bool:
-        number = self._numbers.get(ask.token) if ask.token is not None else None
-        return number is not None and number.card in self._gathered.busy
 
     def _end_expired(self) -> None:
         """Whoever locks a card ends what has expired of it, before anything is decided (law 5)."""

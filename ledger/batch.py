@@ -42,7 +42,7 @@ class Gathered:
     cards: Mapping[int, Card]
     bad_cards: Mapping[int, int]
     totals: Mapping[int, tuple[Pair, ...]] = field(default_factory=dict, repr=False)  # ten, of each interval
-    busy: Set[int] = frozenset()  # cards that others hold: nothing is known of them
+    busy: Set[int] = frozenset()  # places of those who ask for a card that others hold: nothing is known of it
     # Purchases of today and what they add up to, of cards whose programme asks for it.
     spent: Mapping[int, Pair] = field(default_factory=dict, repr=False)
 

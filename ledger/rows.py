@@ -215,9 +215,8 @@ def gathered(row: Found, lookups: Sequence[Lookup], totals: Mapping[int, tuple[P
         token: Number(card, live is not False, failures.get(token, 0)) for token, card, live in row["numbers"] or ()
     }
     cards = _cards(*(row[name] or () for name in ("cards", "holds", "passes", "charges")))
-    busy = frozenset(row["busy"] or ())
     for number in numbers.values():
-        if number.card is not None and number.card not in cards and number.card not in busy:
+        if number.card is not None and number.card not in cards:
             raise Conflict("a number was given to another card meanwhile")
     return Gathered(
         registry=row["registry"],
@@ -232,7 +231,7 @@ def gathered(row: Found, lookups: Sequence[Lookup], totals: Mapping[int, tuple[P
         cards=cards,
         bad_cards=dict(row["budgets"] or ()),
         totals=totals,
-        busy=busy,
+        busy=frozenset([ordinal - 1 for ordinal in row["busy"] or ()]),
     )
 
 

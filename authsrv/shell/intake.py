@@ -67,7 +67,7 @@ class Queue:
         return taken
 
     def put_back(self, taken: list[Pending]) -> None:
-        """Have these taken first, in their order; they were taken before, so there is room for them."""
+        """Have these taken first, in their order, also where as many have come in their place meanwhile."""
         self._waiting.extendleft(reversed(taken))
 
     def want(self, many: int) -> None:

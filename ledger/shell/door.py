@@ -271,15 +271,16 @@ async def commit(connection: Connection, last: str | None = None, *arguments: ob
         if (status := statement.get_statusmsg()) != "COMMIT":
             fault = Unavailable(f"COMMIT ended as {status}")
     except Exception as error:
-        if first == last:
+        if last is not None:
             exchange.prepared.pop(last, None)
         if exchange.take_back():  # it was not sent
             raise
         # An ERROR comes before the commit record is written; FATAL, PANIC and the driver's own may come after.
         fault = translated(error) if _refused(error) else _in_doubt(error)
     finally:
+        exchange.take_back()
         connection.remove_log_listener(listen)
-    if warned:
+    if warned and fault is None:
         fault = InDoubt(f"the server warned on COMMIT ({', '.join(warned)})")
     if fault is not None:
         raise fault

@@ -51,8 +51,8 @@ def transact(
     answered.
 
     Of cards of the `watched` programmes it is read too what they have spent today. If it is not to `wait` for cards
-    that others hold, those may be `busy` in what was gathered, and nothing is to be decided of them. Whatever `decide`
-    raises rolls the transaction back and passes. Raises the classes of `ledger.faults`.
+    that others hold, who asks for those may be `busy` in what was gathered, and nothing is to be decided of them.
+    Whatever `decide` raises rolls the transaction back and passes. Raises the classes of `ledger.faults`.
     """
 
     async def work(connection: Connection) -> T:

@@ -5,7 +5,7 @@
 
 -- The first half of a batch's transaction: look for what has a record, lock every card that the rest may touch, take the time, then read all
 -- that decisions need. A name can be recorded from so many days back to so many ahead of the day it is decided on. A batch that does not wait goes
--- on without the cards that others hold, `busy`, if there is any other: nothing is decided then of who asks for those.
+-- on without the cards that others hold, if there is any other; `busy` are the places of those who ask for them, of whom nothing is decided.
 create function gather(
     p_asked asked_row[], p_days_back integer, p_days_ahead integer, p_wait boolean,
     out registry bigint, out decided_at timestamptz, out local_at timestamp, out booked_on date, out serials bigint[], out tombstone_serials bigint[],
@@ -28,11 +28,12 @@ declare
     tokens        bytea[];
     new_tokens    bytea[];
     modules       bigint[];
-    known_names   bigint[] := '{}';
+    numberless    bigint[] := '{}';
     known         bigint;
     seen          pg_snapshot;
     renumbered    boolean;
-    busy_tokens   bytea[] := '{}';
+    elsewhere     bigint[];
+    busy_tokens   bytea[];
     ids           bigint[];
     has_holds     boolean;
     has_passes    boolean;
@@ -84,7 +85,7 @@ begin
                lateral (select * from authorizations where module = m and date = d and sequence = s and date between least_date and greatest_date offset 0) a;
     end if;
     if recorded is not null then
-        known_names := array(select ordinal from unnest(recorded));
+        numberless := array(select ordinal from unnest(recorded));
     end if;
 
     -- In the order of their ids, so that those who wait for each other's cards never do so in a circle; who has any waits for no further one. A batch of
@@ -95,8 +96,7 @@ begin
           into cards, renumbered, has_holds, has_passes, has_credit
           from (select * from cards where id = any (ids) order by id for no key update skip locked) free;
         if cards is not null and cardinality(cards) < cardinality(ids) then
-            busy := array(select i from unnest(ids) i where not exists (select from unnest(cards) c where c.id = i));
-            busy_tokens := array(select n.token from unnest(numbers) n where n.card = any (busy));
+            elsewhere := array(select unnest(ids) except select id from unnest(cards));
         end if;
     end if;
     if cards is null then
@@ -109,6 +109,17 @@ begin
     -- A number may have been given to another card before its card was locked. Who does that marks both cards.
     if renumbered then
         select array_agg((token, card, live)::number_row), count(*) into numbers, known from card_numbers where token = any (tokens);
+    end if;
+
+    -- Those who ask for a card that others hold are left out of all that follows.
+    if elsewhere is not null then
+        busy_tokens := array(select token from unnest(numbers) where card = any (elsewhere));
+        tokens := array(select unnest(tokens) except select unnest(busy_tokens));
+        numbers := array(select (token, card, live)::number_row from unnest(numbers) where card <> all (elsewhere));
+        known := cardinality(numbers);
+        busy := array(select ordinal from unnest(p_asked) with ordinality r(m, d, s, token, coded, om, od, os, n, other, ordinal)
+                       where token = any (busy_tokens));
+        numberless := numberless || busy;
     end if;
     if known < cardinality(tokens) then
         numbers := numbers || array(select (t, null, null)::number_row from unnest(tokens) t
@@ -143,7 +154,7 @@ begin
         serials := array(select with_check_digit(digits + serial) from (select nextval(serials_from) as serial from generate_series(1, cardinality(p_asked)) offset 0) reserved);
     else
         serials := reserve_numbers(array(
-            select case when d between first_day and last_day and not ordinal = any (known_names) and (token = any (busy_tokens)) is not true then d end
+            select case when d between first_day and last_day and not ordinal = any (numberless) then d end
               from unnest(p_asked) with ordinality r(m, d, s, token, coded, om, od, os, n, other, ordinal) order by ordinal));
     end if;
 
@@ -153,7 +164,7 @@ begin
        and exists (select from unnest(p_asked) with ordinality r(m, d, s, token, coded, om, od, os, n, other, ordinal),
                           lateral (select from authorizations
                                     where module = m and date = d and sequence = s and date between least_date and greatest_date offset 0) a
-                    where serials[ordinal] is null and not ordinal = any (known_names) and (token = any (busy_tokens)) is not true) then
+                    where serials[ordinal] is null and not ordinal = any (numberless)) then
         raise exception 'a name was recorded meanwhile' using errcode = 'unique_violation', constraint = 'authorizations_pkey';
     end if;
 

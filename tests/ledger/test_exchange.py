@@ -275,6 +275,21 @@ class TestCommit:
         assert [type(fault) for fault in faults] == [InDoubt]
         assert (await pid_and_count(owner))[1] == 0
 
+    async def test_what_warned_before_it_was_refused_is_no_doubt(self, owner: Door) -> None:
+        """A warning leaves a doubt only where all else says that it was done."""
+        await owner.run(
+            lambda connection: connection.execute(
+                """create function shout(numbers int[]) returns void language plpgsql as $$ begin
+                       raise warning 'loud';
+                       perform 1 / cardinality(numbers);
+                   end $$"""
+            )
+        )
+        with pytest.raises(BadRow):
+            await owner.run(inserting(last="select shout($1)"))
+        with pytest.raises(InDoubt, match="warned"):
+            await owner.run(inserting(1, last="select shout($1)"))
+
     async def test_in_a_transaction_that_has_failed_it_is_refused(self, owner: Door) -> None:
         """COMMIT would end as a rollback: a fault and no doubt."""
 

@@ -642,9 +642,9 @@ class TestBusyCards:
                 taken = await owner.fetchval(TAKEN.format(day))
                 found = await gather(other, [day, day], b"first", wait=False, further=[of_second(day)])
                 assert [card["id"] for card in found["cards"]] == [SECOND]
-                assert found["busy"] == [FIRST]
+                assert found["busy"] == [1, 2]
                 assert found["serials"] == [None, None, authorization_number(day, taken + 1)]
-                assert {number["card"] for number in found["numbers"]} == {FIRST, SECOND}
+                assert [number["card"] for number in found["numbers"]] == [SECOND]
                 await switch.execute("rollback")
                 found = await gather(other, [day, day], b"first", wait=False, further=[of_second(day)])
                 assert ([card["id"] for card in found["cards"]], found["busy"]) == ([FIRST, SECOND], None)
@@ -693,9 +693,62 @@ class TestBusyCards:
                 await record(switch, **names(day, 1000, card=FIRST))
                 await switch.execute("commit")
                 await holder.execute("commit")
-                assert (await waiting)["busy"] == [FIRST]
+                assert (await waiting)["busy"] == [1]
                 found = await gather(other, [day], b"first", wait=False, further=[of_second(day), guess])
                 assert (found["recorded"][0]["ordinal"], found["busy"]) == (1, None)
+
+        play(issuer, scene)
+
+    def test_it_does_not_wait_for_the_tries_of_a_card_that_another_one_holds(self, issuer: Any) -> None:
+        """Guesses at a card that does not exist lock its tries; those of a card that is not locked are left alone."""
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            guess = (MODULE, day, 3000, b"unknown", True, *(None,) * 3, None, None)
+            async with connected(issuer.switch_dsn) as other:
+                await owner.execute("insert into tries (token, failures) values ('first', 1)")
+                await switch.execute("begin")
+                await gather(switch, [day], b"first")
+                await owner.execute("begin; select from tries where token = 'first' for update")
+                await other.execute("set lock_timeout = '500 ms'")
+                found = await gather(other, [day], b"first", wait=False, further=[of_second(day), guess])
+                assert found["busy"] == [1]
+                await owner.execute("rollback")
+
+        play(issuer, scene)
+
+    def test_a_number_that_moves_to_a_free_card_meanwhile(self, issuer: Any) -> None:
+        """By the first look it leads to a card that is held, by the second to one that is locked here: it is not busy.
+
+        Between the two a policy holds the batch up where it reads the cards.
+        """
+
+        async def scene(owner: Connection, switch: Connection) -> None:
+            day = await today(owner)
+            async with connected(issuer.owner_dsn) as holder, connected(issuer.switch_dsn) as other:
+                await owner.execute(
+                    """create function hold_up() returns boolean language plpgsql as $$ begin
+                           if current_setting('application_name') = 'held up' then
+                               perform pg_advisory_xact_lock(1);
+                           end if;
+                           return true;
+                       end $$;
+                       create policy held_up on cards using (hold_up());
+                       alter table cards enable row level security, force row level security;
+                       select pg_advisory_lock(1)"""
+                )
+                await other.execute("set application_name = 'held up'")
+                waiting = asyncio.create_task(gather(other, [day], b"first", wait=False, further=[of_second(day)]))
+                await until_blocked(owner, other)
+                await record(switch, **names(day, 1), numbers=[(b"second", FIRST, True)])
+                await holder.execute(f"begin; select from cards where id = {SECOND} for no key update")
+                await owner.execute("select pg_advisory_unlock(1)")
+                found = await waiting
+                assert [card["id"] for card in found["cards"]] == [FIRST]
+                assert {number["card"] for number in found["numbers"]} == {FIRST}
+                assert not found["busy"]
+                assert None not in found["serials"]
+                await holder.execute("rollback")
 
         play(issuer, scene)
 
