@@ -63,6 +63,22 @@ class _Course:
     crowd: int = 0
     put_off: bool = False
 
+    def keep(self, answers: list[bytes]) -> list[bytes]:
+        """Put off who has no answer, whatever becomes of the others from here on; the answers that there are.
+
+        Raises `Conflict` where nobody has one: all their numbers have moved to cards that others hold.
+        """
+        put_off = [pending for pending, answer in zip(self.batch, answers, strict=True) if not answer]
+        self.put_off = bool(put_off)
+        if not put_off:
+            return answers
+        if len(put_off) == len(answers):
+            raise Conflict("nobody's card is free any more")
+        self.batch = [pending for pending, answer in zip(self.batch, answers, strict=True) if answer]
+        self.queue.put_back(put_off)
+        PUT_OFF.inc(len(put_off))
+        return [answer for answer in answers if answer]
+
 
 class Lanes:
     """The lanes of one process; `queues` take requests, `run` settles until `close`."""
@@ -96,7 +112,7 @@ class Lanes:
                 except Exception as fault:  # whatever it is, `settle` knows what it means for whom was in hand
                     if not course.batch:
                         raise  # nobody's: a mistake of ours behind a COMMIT
-                    course.crowd, course.put_off = 0, False
+                    course.crowd = 0
                     batch, course.batch = course.batch, []
                     await self.settle(batch, fault)
                 if course.crowd:
@@ -118,12 +134,9 @@ class Lanes:
                 course.crowd = _crowd(batch)
                 going_on = going_on and not course.crowd
                 started = trio.current_time()
-                wait = course.put_off or course.crowd > 0
-                answers = await self._work(batch, wait=wait)(connection)
-                course.batch = []
-                put_off = self._reply(batch, answers, started)
-                course.queue.put_back(put_off)
-                course.put_off = bool(put_off)
+                answers = await self._work(batch, course)(connection)
+                batch, course.batch = course.batch, []
+                self._reply(batch, answers, started)
             course.batch = course.queue.take(self._batch_max) if going_on else []
             if not course.batch:
                 return
@@ -172,27 +185,23 @@ class Lanes:
     async def _attempt(self, batch: list[Pending]) -> Exception | None:
         started = trio.current_time()
         try:
-            answers = await self._door.run(self._work(batch, wait=True))
+            answers = await self._door.run(self._work(batch))
         except Exception as fault:  # noqa: BLE001 - `settle` tells them apart
             return fault
         self._reply(batch, answers, started)
         return None
 
-    def _reply(self, batch: list[Pending], answers: list[bytes], started: float) -> list[Pending]:
-        """Answer a batch; those who have no answer yet, because others hold their cards, are given back."""
+    def _reply(self, batch: list[Pending], answers: list[bytes], started: float) -> None:
         now = trio.current_time()
-        put_off = []
-        for pending, answer in zip(batch, answers, strict=True):
-            if answer:
-                pending.reply(answer, now)
-            else:
-                put_off.append(pending)
-        BATCH_REQUESTS.observe(len(batch) - len(put_off))
+        BATCH_REQUESTS.observe(len(batch))
         BATCH_SECONDS.observe(now - started)
-        PUT_OFF.inc(len(put_off))
-        return put_off
+        for pending, answer in zip(batch, answers, strict=True):
+            pending.reply(answer, now)
 
-    def _work(self, batch: Sequence[Pending], *, wait: bool) -> Callable[[Connection], Awaitable[list[bytes]]]:
+    def _work(
+        self, batch: Sequence[Pending], course: _Course | None = None
+    ) -> Callable[[Connection], Awaitable[list[bytes]]]:
+        """One transaction for a batch, or for those of it who need not wait; without a course nobody is put off."""
         registry, ring = self._rules.registry, self._rules.ring  # what is read below is read for these rules
         key = ring.token_key  # of which some who wait may have heard nothing yet
         asks = [pending.ask if pending.ask.token_key == key else pending.ask.under(ring) for pending in batch]
@@ -204,8 +213,12 @@ class Lanes:
             if gathered.registry != registry.version:
                 raise StaleRules
             fold = Fold(gathered, registry, ring, secrets.token_bytes)
-            return answer_all(asks, fold), fold.writes
+            answers = answer_all(asks, fold)
+            if course is not None:
+                answers = course.keep(answers)
+            return answers, fold.writes
 
+        wait = course is None or course.put_off or course.crowd > 0
         return transact([ask.lookup() for ask in asks], decide, registry.watched, wait=wait)
 
     async def _halve(self, batch: list[Pending]) -> None:

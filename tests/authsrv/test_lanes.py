@@ -297,6 +297,22 @@ class TestLanes:
         ]
         assert REGISTRY.get_sample_value("authsrv_put_off_total") == before + 1
 
+    async def test_who_is_put_off_has_no_part_in_what_becomes_of_the_others(self, shop: Shop) -> None:
+        """Before anything is written the batch is those who have an answer, and the others go first in the next one;
+        where nobody has one the batch is to be run again as it is."""
+        batch = [pending(ask, []) for ask in await sales(shop, 4)]
+        queue = through(shop, shop.door).lanes.queues.each[0]
+        course = lanes._Course(queue, batch)
+        assert course.keep([b"1", b"2", b"3", b"4"]) == [b"1", b"2", b"3", b"4"]
+        assert (course.batch, course.put_off) == (batch, False)
+        assert queue.put(batch[3])
+        assert course.keep([b"", b"2", b"", b"4"]) == [b"2", b"4"]
+        assert (course.batch, course.put_off) == ([batch[1], batch[3]], True)
+        with pytest.raises(Conflict):
+            course.keep([b"", b""])
+        assert course.batch == [batch[1], batch[3]]
+        assert queue.take(9) == [batch[0], batch[2], batch[3]]
+
     @pytest.mark.parametrize("back", [8, 3])
     async def test_who_crowds_around_a_card_is_given_a_moment(
         self, shop: Shop, monkeypatch: pytest.MonkeyPatch, back: int

@@ -76,11 +76,7 @@ def kill_server_in_commit(pid_file: str, delays_s: Sequence[float]) -> None:
         async def told(connection: Connection) -> Any:
             def note_and_decide(gathered: Gathered) -> Any:
                 answers, writes = decide(gathered)
-                in_hand[connection] = [
-                    [lookup.name.module, lookup.name.sequence]
-                    for lookup, answer in zip(lookups, answers, strict=True)
-                    if answer  # who is put off has no part in this COMMIT
-                ]
+                in_hand[connection] = [[row.name.module, row.name.sequence] for row in writes.authorizations]
                 return answers, writes
 
             return await transact(lookups, note_and_decide, *more, **named)(connection)
