@@ -12,11 +12,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import pytest
 
 from ledger.accounts import Account
+from ledger.names import RECORDED_DAYS_AHEAD, RECORDED_DAYS_BACK
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
     from ledger.shell.door import Connection
 
@@ -24,6 +26,8 @@ EUR = 978
 MODULE = 1001
 CARDS = (1, 2)
 VALUE, OWED, TENDER, REDEEMED = Account.VALUE, Account.OWED, Account.TENDER, Account.REDEEMED
+
+GATHER = "select * from gather($1, $2, $3, $4)"
 
 _BOOKS = """
 select set_issuer(41, 'Kafija SIA', 'Europe/Riga', 978, 'EUR', 2::smallint, 7);
@@ -142,3 +146,49 @@ async def until_blocked(connection: Connection, blocked: Connection) -> None:
     async with asyncio.timeout(20):
         while not await connection.fetchval("select cardinality(pg_blocking_pids($1)) > 0", pid):
             pass  # each question is a round trip
+
+
+def play(issuer: Any, scene: Callable[[Connection, Connection], Awaitable[None]]) -> None:
+    """Run a scene for the owner and the switch over freshly opened books."""
+
+    async def run() -> None:
+        async with connected(issuer.owner_dsn) as owner, connected(issuer.switch_dsn) as switch:
+            await open_books(owner)
+            await scene(owner, switch)
+
+    asyncio.run(run())
+
+
+async def refused(work: Awaitable[Any], sqlstate: str) -> None:
+    """`work` must fail with this SQLSTATE and no other."""
+    with pytest.raises(asyncpg.PostgresError) as caught:
+        await work
+    assert caught.value.sqlstate == sqlstate, caught.value
+
+
+async def load(connection: Connection, sequence: int, card: int, amount: int, **columns: Any) -> None:
+    """Put value on a card."""
+    day = await today(connection)
+    rows = names(day, sequence, card=card, requested=amount, approved=amount)
+    await record(connection, **rows, **postings((1, card, TENDER, VALUE, amount)), **columns)
+
+
+async def gather(
+    connection: Connection,
+    dates: list[dt.date],
+    token: bytes | None = None,
+    coded: bool = False,
+    original: int | None = None,
+    days: tuple[int, int] = (RECORDED_DAYS_BACK, RECORDED_DAYS_AHEAD),
+    wait: bool = True,
+    further: Sequence[tuple[Any, ...]] = (),
+) -> asyncpg.Record:
+    """Begin a batch of requests, each of which may show a card and name an original of its own day, and of `further`
+    ones; a name of so many days back and ahead can be recorded."""
+    asked = [
+        (MODULE, date, sequence, token, coded, *((MODULE, date, original) if original else (None,) * 3), None, None)
+        for sequence, date in enumerate(dates, start=1000)
+    ]
+    row = await connection.fetchrow(GATHER, [*asked, *further], *days, wait)
+    assert row is not None
+    return row
