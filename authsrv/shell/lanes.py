@@ -68,12 +68,12 @@ class _Course:
 
         Raises `Conflict` where nobody has one: all their numbers have moved to cards that others hold.
         """
-        put_off = [pending for pending, answer in zip(self.batch, answers, strict=True) if not answer]
-        self.put_off = bool(put_off)
-        if not put_off:
+        self.put_off = not all(answers)
+        if not self.put_off:
             return answers
-        if len(put_off) == len(answers):
+        if not any(answers):
             raise Conflict("nobody's card is free any more")
+        put_off = [pending for pending, answer in zip(self.batch, answers, strict=True) if not answer]
         self.batch = [pending for pending, answer in zip(self.batch, answers, strict=True) if answer]
         self.queue.put_back(put_off)
         PUT_OFF.inc(len(put_off))

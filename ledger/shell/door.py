@@ -270,7 +270,7 @@ async def commit(connection: Connection, last: str | None = None, *arguments: ob
         await statement.fetch(*arguments)  # by no timeout of ours: COMMIT goes with it
         if (status := statement.get_statusmsg()) != "COMMIT":
             fault = Unavailable(f"COMMIT ended as {status}")
-    except Exception as error:
+    except Exception as error:  # whatever it is, COMMIT may have gone with what failed
         if last is not None:
             exchange.prepared.pop(last, None)
         if exchange.take_back():  # it was not sent
