@@ -34,6 +34,7 @@ BOOKS: Final = """
      limit 1
 """
 _RATE: Final = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
+_DONE: Final = re.compile(r"^number of transactions actually processed: (\d+)", re.MULTILINE)
 _FAILED: Final = re.compile(r"^number of failed transactions: (\d+)", re.MULTILINE)
 
 
@@ -43,9 +44,10 @@ class BaselineError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one run of pgbench gave; the latency only where it kept to a rate."""
+    """What one run of pgbench gave: so many authorizations; the latency only where it kept to a rate."""
 
     rate_per_s: float
+    done: int
     p50_ms: float | None = None
     p99_ms: float | None = None
 
@@ -74,15 +76,16 @@ class Baseline:
                 *(() if rate_per_s is None else (f"--rate={rate_per_s}", "--log", f"--log-prefix={folder}/log")),
                 timeout_s=duration_s + LATE_S,
             )
-            rate, failed = _RATE.search(said), _FAILED.search(said)
-            if rate is None or failed is None or int(failed[1]):
+            rate, done, failed = (pattern.search(said) for pattern in (_RATE, _DONE, _FAILED))
+            if rate is None or done is None or failed is None or int(failed[1]):
                 raise BaselineError(said.strip()[-500:])
             if rate_per_s is None:
-                return Measured(float(rate[1]))
+                return Measured(float(rate[1]), int(done[1]))
             lines = [line for file in Path(folder).iterdir() for line in file.read_text().splitlines()]
             histogram = latency_histogram((0.0, int(line.split()[2]) / US) for line in lines)
             return Measured(
                 float(rate[1]),
+                int(done[1]),
                 histogram.get_value_at_percentile(50) / 1000,
                 histogram.get_value_at_percentile(99) / 1000,
             )

@@ -28,6 +28,7 @@ from typing import Any, Final
 from loadtest.comparison import HOT
 from loadtest.measurement import US, Window, latencies, latency_histogram
 from loadtest.profile import Profile, load_profile
+from loadtest.result import Outcome
 from loadtest.shell import cpu
 from loadtest.shell.baseline import Baseline
 from loadtest.shell.ground import Ground
@@ -101,7 +102,7 @@ class _Parts:
         """One round."""
         batch = 1.0
         for name in PROFILES:
-            window = self._run_switch(name)
+            window = self._run_switch(name).window
             batch = max(batch, window.batch_mean() or 1)
             self._note_window(window, name)
             self._note_window(self._refused(name), f"way of {name}")
@@ -149,18 +150,18 @@ class _Parts:
     def _profile(self, name: str) -> Profile:
         return replace(load_profile(name), duration_s=self._turn_s)
 
-    def _run_switch(self, name: str) -> Window:
+    def _run_switch(self, name: str) -> Outcome:
         with running_switch(self._ground, self._settings) as switch:
             outcome = run_profile(self._ground, switch, self._profile(name), seed=self._seed, progress=lambda _: None)
         self._findings += outcome.verdict.findings
-        return outcome.window
+        return outcome
 
     def _weigh_procedure(self, baseline: Baseline) -> float:
         with _spending(self._ground) as spent:
-            rate_per_s = baseline.run(clients=CLIENTS, duration_s=self._turn_s).rate_per_s
-        self._note("procedure: server", spent.database / (rate_per_s * self._turn_s) * US)
-        self._note("procedure: pgbench", spent.children / (rate_per_s * self._turn_s) * US)
-        return rate_per_s
+            procedure = baseline.run(clients=CLIENTS, duration_s=self._turn_s)
+        self._note("procedure: server", spent.database / procedure.done * US)
+        self._note("procedure: pgbench", spent.children / procedure.done * US)
+        return procedure.rate_per_s
 
     def _limit(self, cards: int, batch: float) -> Limit:
         """The batch SQL in batches as large as they were in the first round."""
@@ -178,9 +179,9 @@ class _Parts:
         self._note("statements: driver", spent.own / done * US)
 
     def _time_one_card(self, baseline: Baseline) -> None:
-        window = self._run_switch(HOT)
-        self._note(f"{HOT}: switch", window.rate_per_s)
-        self._note(f"{HOT}: statements", self._limit(1, window.batch_mean() or 1).run(self._turn_s))
+        outcome = self._run_switch(HOT)
+        self._note(f"{HOT}: switch", outcome.authorizations_per_s)
+        self._note(f"{HOT}: statements", self._limit(1, outcome.window.batch_mean() or 1).run(self._turn_s))
         procedure = baseline.run(clients=CLIENTS, duration_s=self._turn_s, cards=1)
         self._note(f"{HOT}: procedure", procedure.rate_per_s)
 

@@ -1,7 +1,8 @@
 """The limit: the switch's own batch SQL without the switch.
 
-The same two statements in the same transaction over the same driver, as many lanes, batches as large as a lane takes;
-but nothing is received, decided, sealed or answered. What is written has the shape that the switch gives it: one batch
+The same two statements in the same transaction over the same driver, as many lanes, batches as large as a lane takes,
+of which those who ask for a card of another lane's batch are left to the next one, as the switch leaves them; but
+nothing is received, decided, sealed or answered. What is written has the shape that the switch gives it: one batch
 is decided by the switch's own fold, in a transaction that is rolled back, and the pattern of its rows is repeated for
 other cards under other names.
 """
@@ -12,7 +13,7 @@ import asyncio
 import datetime as dt
 import secrets
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -56,6 +57,15 @@ class _PatternTaken(Exception):
 class _Batch:
     lookups: list[Lookup]
     rows: list[Authorization]
+
+    def part(self, places: Iterable[int]) -> _Batch:
+        """Those at these places of it."""
+        at = sorted(places)
+        return _Batch([self.lookups[place] for place in at], [self.rows[place] for place in at])
+
+    def with_first(self, others: _Batch) -> _Batch:
+        """These, behind others."""
+        return _Batch(others.lookups + self.lookups, others.rows + self.rows)
 
 
 class Limit:
@@ -172,10 +182,12 @@ class Limit:
         until = started + duration_s
 
         async def lane(connection: asyncpg.Connection[asyncpg.Record], batches: list[_Batch]) -> int:
-            done = 0
-            for batch in batches:
-                await self._settle(connection, batch, len(batch.rows))
-                done += len(batch.rows)
+            done, put_off = 0, _Batch([], [])
+            for fresh in batches:
+                batch = fresh.with_first(put_off)
+                busy = await self._settle(connection, batch, wait=bool(put_off.rows))
+                done += len(batch.rows) - len(busy)
+                put_off = batch.part(busy)
                 if clock() >= until:
                     break
             return done
@@ -192,17 +204,20 @@ class Limit:
         pairs: list[tuple[float, float]] = []
         connections = [await self._connect() for _ in range(self.lanes)]
         for connection in connections:  # what a connection's first batch makes ready is not counted
-            await self._settle(connection, next(batches), 1)
+            await self._settle(connection, next(batches).part([0]), wait=True)
         started = clock()
 
         async def lane(connection: asyncpg.Connection[asyncpg.Record], coming: list[float]) -> None:
-            while coming:
-                if (early := coming[0] - (clock() - started)) > 0:
+            put_off, came = _Batch([], []), list[float]()
+            while coming or came:
+                if not came and (early := coming[0] - (clock() - started)) > 0:
                     await asyncio.sleep(early)
                 come = min(bisect_right(coming, clock() - started), self.batch)
-                await self._settle(connection, next(batches), come)
-                pairs.extend((at, clock() - started) for at in coming[:come])
+                batch, came = next(batches).part(range(come)).with_first(put_off), came + coming[:come]
                 del coming[:come]
+                busy = await self._settle(connection, batch, wait=bool(put_off.rows))
+                pairs.extend((at, clock() - started) for place, at in enumerate(came) if place not in busy)
+                put_off, came = batch.part(busy), [at for place, at in enumerate(came) if place in busy]
 
         try:
             await asyncio.gather(*(lane(each, wanted[at :: self.lanes]) for at, each in enumerate(connections)))
@@ -211,11 +226,10 @@ class Limit:
             for connection in connections:
                 await connection.close()
 
-    async def _settle(self, connection: asyncpg.Connection[asyncpg.Record], batch: _Batch, many: int) -> None:
-        """The first so many of a batch."""
-        if many:
-            await transact(batch.lookups[:many], partial(self._writes, batch.rows[:many]))(connection)
+    async def _settle(self, connection: asyncpg.Connection[asyncpg.Record], batch: _Batch, *, wait: bool) -> Set[int]:
+        """Record a batch, or what of it need not wait; the places of those that are left."""
+        return await transact(batch.lookups, partial(self._writes, batch.rows), wait=wait)(connection)
 
-    def _writes(self, rows: list[Authorization], gathered: Gathered) -> tuple[None, Writes]:
+    def _writes(self, rows: list[Authorization], gathered: Gathered) -> tuple[Set[int], Writes]:
         numbered = [row._replace(number=serial) for row, serial in zip(rows, gathered.serials, strict=True) if serial]
-        return None, Writes(numbered, dict(gathered.cards) if self._writes_cards else {})
+        return gathered.busy, Writes(numbered, dict(gathered.cards) if self._writes_cards else {})
