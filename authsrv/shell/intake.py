@@ -35,7 +35,7 @@ class Pending(Protocol):
 
 
 class Queue:
-    """Where the requests of a lane gather: bounded, for one who takes all that is there, lighter than a channel."""
+    """Where requests gather, bounded, for who takes as many as there are; lighter than a channel."""
 
     def __init__(self, waiting_max: int) -> None:
         self._waiting: deque[Pending] = deque()
@@ -66,6 +66,13 @@ class Queue:
             self.want(1)
         return taken
 
+    def take_late(self, now: float) -> list[Pending]:
+        """Those whose deadline has passed, wherever they stand."""
+        late = [pending for pending in self._waiting if pending.deadline <= now]
+        if late:
+            self._waiting = deque([pending for pending in self._waiting if pending.deadline > now])
+        return late
+
     def put_back(self, taken: list[Pending]) -> None:
         """Have these taken first, in their order, also where as many have come in their place meanwhile."""
         self._waiting.extendleft(reversed(taken))
@@ -75,7 +82,7 @@ class Queue:
         self._wanted = min(many, self._waiting_max)
         if self.closed or len(self._waiting) >= self._wanted:
             self.filled.set()
-        else:
+        elif self.filled.is_set():  # or others wait for the one that there is
             self.filled = trio.Event()
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ What must hold, whatever breaks (laws 1 and 4):
   * An answer leaves after its commit, or says no more than that this copy did nothing (91, 96).
   * Once a COMMIT was sent and not confirmed, a request is in doubt for good: it gets a recorded answer or silence.
   * A request that makes the batch fail is found by halving and gets 96 alone; its neighbours are decided without it.
-  * Nothing is decided after the request's deadline.
+  * Nothing is decided after the request's deadline, and who still waits then is told, however long a lane takes.
 """
 
 import logging
@@ -27,6 +27,7 @@ from authsrv.answer import unrecorded
 from authsrv.fold import Fold, answer_all
 from authsrv.shell.intake import Pending, Queue, Queues
 from authsrv.shell.metrics import BATCH_REQUESTS, BATCH_SECONDS, FAULTS, PUT_OFF
+from authsrv.shell.overdue import overdue_refused
 from authsrv.shell.rules import Rules
 from ledger.batch import Gathered, Writes
 from ledger.faults import Conflict, InDoubt, LedgerFault, NameTaken, TooMuch, Unavailable
@@ -92,7 +93,7 @@ class Lanes:
 
     async def run(self) -> None:
         """Settle what is offered until `close`, then what is left."""
-        async with trio.open_nursery() as nursery:
+        async with overdue_refused(self.queues.each, self._turn_away), trio.open_nursery() as nursery:
             for queue in self.queues.each:
                 nursery.start_soon(self._serve, queue)
 
@@ -236,9 +237,12 @@ class Lanes:
         late = [pending for pending in batch if pending.deadline <= now]
         if not late:
             return batch
+        self._turn_away(late)
+        return [pending for pending in batch if pending.deadline > now]
+
+    def _turn_away(self, late: list[Pending]) -> None:
         for pending in self._refuse(late, Reason.TOO_LATE):
             pending.stay_silent()
-        return [pending for pending in batch if pending.deadline > now]
 
     def _refuse(self, batch: list[Pending], reason: Reason) -> list[Pending]:
         """Tell each request that this copy did nothing; those in doubt cannot be told and are given back."""

@@ -10,7 +10,8 @@ import trio
 
 from authsrv.answer import echo, page, unrecorded
 from authsrv.keys import KeyFault
-from authsrv.shell.intake import Pending
+from authsrv.shell.intake import Pending, Queue
+from authsrv.shell.overdue import overdue_refused
 from authsrv.shell.rules import Rules
 from ledger.faults import LedgerFault
 from ledger.names import Name, read_authorization_number
@@ -31,36 +32,38 @@ class Reads:
         """Answer through `door`, with at most `waiting_max` waiting."""
         self._door = door
         self._rules = rules
-        self._sending, self._receiving = trio.open_memory_channel[Pending](waiting_max)
+        self._queue = Queue(waiting_max)
 
     def offer(self, pending: Pending) -> bool:
         """Put a request in; False where the line is full or closed."""
-        try:
-            self._sending.send_nowait(pending)
-        except (trio.WouldBlock, trio.ClosedResourceError):
-            return False
-        return True
+        return self._queue.put(pending)
 
     def close(self) -> None:
         """Take nothing more; `run` returns when all that was taken is answered."""
-        self._sending.close()
+        self._queue.close()
 
     async def run(self) -> None:
         """Answer what is offered."""
-        async with trio.open_nursery() as nursery:
+        async with overdue_refused([self._queue], self._turn_away), trio.open_nursery() as nursery:
             for _ in range(READERS):
                 nursery.start_soon(self._serve)
 
     async def _serve(self) -> None:
-        async for pending in self._receiving:
-            try:
-                answer = await self._answer(pending)
-            except LedgerFault:
-                answer = self._refused(pending, Reason.NO_DATABASE)
-            except Exception as fault:  # noqa: BLE001 - one request must not end the line of all
-                logger.error("a read failed: %s", type(fault).__name__)  # noqa: TRY400 - no locals in a trace
-                answer = self._refused(pending, Reason.BAD_REQUEST)
-            pending.reply(answer, trio.current_time())
+        while True:
+            await self._queue.filled.wait()
+            if taken := self._queue.take(1):
+                taken[0].reply(await self._answer_or_refusal(taken[0]), trio.current_time())
+            elif self._queue.closed:
+                return
+
+    async def _answer_or_refusal(self, pending: Pending) -> bytes:
+        try:
+            return await self._answer(pending)
+        except LedgerFault:
+            return self._refused(pending, Reason.NO_DATABASE)
+        except Exception as fault:  # noqa: BLE001 - one request must not end the line of all
+            logger.error("a read failed: %s", type(fault).__name__)  # noqa: TRY400 - no locals in a trace
+            return self._refused(pending, Reason.BAD_REQUEST)
 
     async def _answer(self, pending: Pending) -> bytes:
         ask = pending.ask
@@ -106,6 +109,10 @@ class Reads:
         except KeyFault:
             await self._rules.renew(self._door)
             return self._rules.ring.open(owner, number, sealed)
+
+    def _turn_away(self, late: list[Pending]) -> None:
+        for pending in late:
+            pending.reply(self._refused(pending, Reason.TOO_LATE), trio.current_time())
 
     def _refused(self, pending: Pending, reason: Reason) -> bytes:
         registry = self._rules.registry

@@ -407,6 +407,43 @@ class TestLanes:
         assert sorted(answers) == [Result.APPROVED] * 3 + [Result.UNAVAILABLE] * 5
         assert await recorded(shop) == count + 3
 
+    async def test_who_waits_behind_a_lane_that_stands_still_is_told(self, shop: Shop, mock_clock: MockClock) -> None:
+        """While the batch in front is on its way for ever, a request gets 91 at its deadline and no record; one with
+        time left goes on waiting and is decided, and so is the one in front."""
+        [front], [late], [timely] = await sales(shop), await sales(shop), await sales(shop)
+        count, told = await recorded(shop), dict[int, Response]()
+        begun, free = trio.Event(), trio.Event()
+
+        class Still(FaultyDoor):
+            async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+                begun.set()
+                await free.wait()
+                return await super().run(work)
+
+        def offer(ask: Ask, deadline_s: float) -> None:
+            def note(answer: bytes) -> None:
+                told[ask.name.sequence] = Response.decode(answer)
+
+            assert shop_lanes.queues.offer(Waiting(ask, trio.current_time() + deadline_s, note))
+
+        shop_lanes = through(shop, Still(shop)).lanes
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(shop_lanes.run)
+            offer(front, 60)
+            await begun.wait()
+            offer(late, 15)
+            offer(timely, 60)
+            started = trio.current_time()
+            for at, so_far in ((14, []), (16, [late.name.sequence])):
+                mock_clock.jump(at - trio.current_time() + started)
+                await trio.testing.wait_all_tasks_blocked()
+                assert list(told) == so_far
+            free.set()
+            shop_lanes.close()
+        reasons = [told[ask.name.sequence].reason for ask in (front, late, timely)]
+        assert reasons == [Reason.NONE, Reason.TOO_LATE, Reason.NONE]
+        assert await recorded(shop) == count + 2
+
     @pytest.mark.parametrize("happened", [True, False])
     async def test_doubt_in_a_later_batch_is_that_batchs(
         self, shop: Shop, monkeypatch: pytest.MonkeyPatch, happened: bool

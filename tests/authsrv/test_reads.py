@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 from back_office import active_card, snapshot
 from shop import DESK, Waiting, name_of
 
-from authsrv.shell.reads import Reads
+from authsrv.shell.reads import READERS, Reads
 from ledger.faults import Unavailable
 from ledger.names import Name
 from protocol.messages import OriginalName, Response
@@ -18,6 +19,7 @@ from protocol.numbers import Command, Reason, Result
 
 if TYPE_CHECKING:
     from shop import Shop, Till
+    from trio.testing import MockClock
 
 
 class DeadDoor:
@@ -102,6 +104,33 @@ async def test_what_cannot_be_read(shop: Shop) -> None:
     name = name_of(sold)
     await shop.query("insert into pages values ($1, $2, $3, 2, 'x')", till.module, name.date, name.sequence)
     assert (await read(shop, till, Command.PAGE, original=name, page=2)).result == Result.MALFUNCTION
+
+
+async def test_who_waits_behind_readers_that_stand_still_is_told(shop: Shop, mock_clock: MockClock) -> None:
+    """While all readers wait for the database, the next request gets 91 at its deadline."""
+    free, began = trio.Event(), list[int]()
+
+    class Still:
+        async def run(self, work: Any) -> Any:
+            began.append(1)
+            await free.wait()
+            return await shop.door.run(work)
+
+    till, answers = shop.till(), list[bytes]()
+    reads = Reads(Still(), shop.rules, waiting_max=4)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reads.run)
+        for number in range(READERS + 1):
+            ask = till.opened(await till.request(Command.ECHO))
+            assert reads.offer(Waiting(ask, trio.current_time() + (15 if number == READERS else 60), answers.append))
+            await trio.testing.wait_all_tasks_blocked()
+        assert len(began) == READERS
+        mock_clock.jump(16)
+        await trio.testing.wait_all_tasks_blocked()
+        assert [Response.decode(answer).reason for answer in answers] == [Reason.TOO_LATE]
+        free.set()
+        reads.close()
+    assert [Response.decode(answer).result for answer in answers[1:]] == [Result.APPROVED] * READERS
 
 
 async def test_a_full_line_takes_no_more(shop: Shop) -> None:
