@@ -69,11 +69,12 @@ class _Course:
 
         Raises `Conflict` where nobody has one: all their numbers have moved to cards that others hold.
         """
-        self.put_off = not all(answers)
-        if not self.put_off:
+        self.put_off = False
+        if all(answers):
             return answers
         if not any(answers):
             raise Conflict("nobody's card is free any more")
+        self.put_off = True
         put_off = [pending for pending, answer in zip(self.batch, answers, strict=True) if not answer]
         self.batch = [pending for pending, answer in zip(self.batch, answers, strict=True) if answer]
         self.queue.put_back(put_off)
@@ -85,7 +86,7 @@ class Lanes:
     """The lanes of one process; `queues` take requests, `run` settles until `close`."""
 
     def __init__(self, door: Door, rules: Rules, *, lanes: int, batch_max: int, waiting_max: int) -> None:
-        """Make `lanes` lanes of at most `batch_max` requests a transaction and `waiting_max` waiting in all."""
+        """Make `lanes` lanes of at most `batch_max` requests a transaction, with room for `waiting_max` in all."""
         self._door = door
         self._rules = rules
         self._batch_max = batch_max
@@ -111,6 +112,7 @@ class Lanes:
                 try:
                     await self._door.run(partial(self._run, course))
                 except Exception as fault:  # whatever it is, `settle` knows what it means for whom was in hand
+                    FAULTS.labels(type(fault).__name__).inc()
                     if not course.batch:
                         raise  # nobody's: a mistake of ours behind a COMMIT
                     course.crowd = 0
@@ -179,6 +181,7 @@ class Lanes:
                     return
             fault = None
             if attempts >= ATTEMPTS_MAX or names < 0:
+                logger.warning("a batch of %d is given up: others were in its way too often", len(batch))
                 attempts, names = 0, 2 * len(batch)
                 batch = self._refuse(batch, Reason.NO_DATABASE)
                 back_off_s = await _rest(back_off_s)
@@ -188,6 +191,7 @@ class Lanes:
         try:
             answers = await self._door.run(self._work(batch))
         except Exception as fault:  # noqa: BLE001 - `settle` tells them apart
+            FAULTS.labels(type(fault).__name__).inc()
             return fault
         self._reply(batch, answers, started)
         return None
@@ -254,7 +258,6 @@ class Lanes:
         return [pending for pending in batch if pending.in_doubt]
 
     def _note(self, fault: Exception, batch: list[Pending]) -> None:
-        FAULTS.labels(type(fault).__name__).inc()
         what = (
             f": {fault}" if isinstance(fault, LedgerFault) else ""
         )  # others' words could hold what must not be logged

@@ -12,13 +12,13 @@ CONNECTIONS = Gauge("authsrv_connections", "Open connections")
 SESSIONS = Gauge("authsrv_sessions", "Live sessions")
 SIGN_ONS = Counter("authsrv_sign_ons_total", "Sessions that became live")
 DROPPED = Counter("authsrv_dropped_total", "Connections that were closed for a breach of the protocol", ["why"])
-FAULTS = Counter("authsrv_faults_total", "Batches that did not settle at once, by fault", ["fault"])
+FAULTS = Counter("authsrv_faults_total", "Tries of a batch that came to nothing, by fault", ["fault"])
 PUT_OFF = Counter("authsrv_put_off_total", "Requests left to the next batch, as another one held their card")
 BATCH_REQUESTS = Histogram(
     "authsrv_batch_requests", "Requests in a batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 )
 BATCH_SECONDS = Histogram(
-    "authsrv_batch_seconds", "A batch from its first statement to its commit",
+    "authsrv_batch_seconds", "A batch from when it was taken to its commit",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
 )  # fmt: skip
 

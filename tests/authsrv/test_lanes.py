@@ -87,15 +87,21 @@ class TestSettle:
         assert await shop.settle(asks, deadline_s=0.4) == [None, None]
 
     @pytest.mark.parametrize(("fault", "calls"), [(NameTaken(), 5), (Conflict(), 6)])
-    async def test_what_was_in_the_way_is_run_again(self, shop: Shop, fault: LedgerFault, calls: int) -> None:
-        """A name taken meanwhile and a conflict: the batch runs again; for ever in the way, it is 91.
+    async def test_what_was_in_the_way_is_run_again(
+        self, shop: Shop, fault: LedgerFault, calls: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A name taken meanwhile and a conflict: the batch runs again; for ever in the way, it is 91. Each is counted.
 
         Two requests have four names at most, their own and their originals': taken more often there is more in the way.
         """
         asks, further = await sales(shop, 2), await sales(shop, 2)
         assert results(await through(shop, FaultyDoor(shop, fault, fault)).settle(asks)) == [0, 0]
         count, door = await recorded(shop), FaultyDoor(shop, then=fault)
+        label = {"fault": type(fault).__name__}
+        counted = REGISTRY.get_sample_value("authsrv_faults_total", label) or 0
         assert results(await through(shop, door).settle(further)) == [91, 91]
+        assert REGISTRY.get_sample_value("authsrv_faults_total", label) == counted + calls
+        assert "a batch of 2 is given up" in caplog.text
         assert await recorded(shop) == count
         assert door.calls == calls
 
