@@ -4,8 +4,10 @@ Workers share nothing but the port, the database and the dealing of connections 
 needed for any law (law 8). What must hold:
   * Whoever stops the first process stops them all: it hands SIGTERM on, and SIGINT as SIGTERM.
   * No worker outlives it: each holds one end of a pipe whose other end only the first process has.
-  * A worker that was killed is started again after a moment. One that ends by itself has a reason that the others share
-    (a database that is not fit, a port that is taken), so all of them end, with its exit code.
+  * A worker that was killed is started again after a moment, and again where it cannot begin just then (the database
+    takes no connection): the others serve meanwhile.
+  * One of the first that ends by itself has a reason that the others share (a database that is not fit, a port that is
+    taken), so all of them end, with its exit code. So do they where nobody is left to serve.
 
 The first process forks before anything has been started, holds no connection and waits for signals alone.
 """
@@ -39,7 +41,8 @@ def fork(count: int) -> Worker:
     table = Table(count)
     signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
     to_begin, running = list(range(count)), dict[int, int]()
-    killed: list[int] = []
+    to_begin_again: list[int] = []
+    killed: set[int] = set()
     stopping, code = False, 0
     while True:
         for place in to_begin:
@@ -51,11 +54,11 @@ def fork(count: int) -> Worker:
                 return Worker(place, lifeline, Deal(table, place))
             running[pid] = place
         to_begin = []
-        if not running and not killed:
+        if not running and not to_begin_again:
             raise SystemExit(code)
-        told = signal.sigtimedwait(_WAITED, AGAIN_S) if killed else signal.sigwaitinfo(_WAITED)
+        told = signal.sigtimedwait(_WAITED, AGAIN_S) if to_begin_again else signal.sigwaitinfo(_WAITED)
         if told is None:
-            to_begin, killed = killed, []
+            to_begin, to_begin_again = to_begin_again, []
         elif told.si_signo in _STOPPING:
             stopping = True
             _stop(running)
@@ -64,14 +67,19 @@ def fork(count: int) -> Worker:
             table.set_open(place, ABSENT)
             if os.WIFSIGNALED(status) and not stopping:
                 logger.error("worker %d was killed by signal %d; it is started again", place, os.WTERMSIG(status))
-                killed.append(place)
+                killed.add(place)
+                to_begin_again.append(place)
+                continue
+            if place in killed and running and not stopping:
+                logger.error("worker %d could not go on in its place; it is started once more", place)
+                to_begin_again.append(place)
                 continue
             code = code or abs(os.waitstatus_to_exitcode(status))
             if not stopping:
                 stopping = True
                 _stop(running)
         if stopping:
-            killed = []
+            to_begin_again = []
 
 
 def _stop(running: dict[int, int]) -> None:

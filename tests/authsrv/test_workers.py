@@ -116,6 +116,36 @@ async def test_a_killed_worker_is_started_again_and_all_end_on_sigterm(shop: Sho
     await shop.check_books()
 
 
+async def test_a_killed_worker_that_cannot_begin_again_ends_nobody(shop: Shop) -> None:
+    """While its successor is refused by the database the other one serves; when that is over there are two again."""
+    async with program(shop) as switch:
+        await switch.logs("listening on", WORKERS)
+        async with connect(("127.0.0.1", switch.port)) as wire:
+            caller = await wire.sign_on(shop, shop.identities[TILLS[1]])
+            assert (await caller.ask(Command.ACTIVATE, card=OTHER, amount=LOADED)).result == Result.APPROVED
+        [[version]] = await shop.query("select version_num from schema_version")
+        await shop.query("update schema_version set version_num = '9999'")
+        killed, kept = switch.workers()
+        os.kill(killed, signal.SIGKILL)
+        await switch.logs("started once more", 2)
+        await switch.sells(shop, SOLD)
+        await shop.query("update schema_version set version_num = $1", version)
+        await switch.logs("listening on", WORKERS + 1)
+        assert kept in switch.workers()
+        switch.process.send_signal(signal.SIGTERM)
+        assert await switch.ends() == 0
+
+
+async def test_where_nobody_is_left_to_serve_all_ends(shop: Shop) -> None:
+    """Both are killed and neither can begin again: the first process ends as they did, for whoever watches over it."""
+    async with program(shop) as switch:
+        await switch.logs("listening on", WORKERS)
+        await shop.query("update schema_version set version_num = '9999'")
+        for worker in switch.workers():
+            os.kill(worker, signal.SIGKILL)
+        assert await switch.ends() == 1
+
+
 async def test_connections_are_dealt_evenly(shop: Shop) -> None:
     """Ten that stay are five for each worker, whatever the kernel makes of their addresses; all are served."""
     async with program(shop) as switch, AsyncExitStack() as open_ones:
