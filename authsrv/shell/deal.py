@@ -9,16 +9,21 @@ What must hold:
     handed over is let in as if it had been accepted.
   * Nothing is handed to a worker that is not there. It is there from when it begins to accept until it stops, or until
     the first process sees that it has ended; the next one in its place takes what was still on its way to it.
+  * One that stands still gets no more than it would take in one turn. One that may open no further file is not there
+    until it has let go of a connection, and loses nothing: what is on its way to it waits.
 
 The counts lie in memory that all processes share, each written by one of them alone; that a number is read a moment
-late deals one connection less evenly, and no more.
+late, or not written as its writer was killed, deals one connection less evenly, and no more.
 """
 
 import mmap
+import os
 import socket
 from contextlib import suppress
 from typing import Final
 
+TAKEN_A_TURN: Final = 64
+FILES_A_WORKER: Final = 2  # that each process keeps of each
 NUMBER_BYTES: Final = 8
 ABSENT: Final = 2**62  # more than anybody can have
 
@@ -39,8 +44,12 @@ class Table:
 
     def load(self, worker: int) -> int:
         """How many connections a worker has or is about to take."""
+        return self._numbers[worker] + self.on_the_way(worker)
+
+    def on_the_way(self, worker: int) -> int:
+        """How many were handed to a worker that it has not taken."""
         given = sum([self._numbers[self._given(each, worker)] for each in self.workers])
-        return self._numbers[worker] + given - self._numbers[self._taken(worker)]
+        return given - self._numbers[self._taken(worker)]
 
     def set_open(self, worker: int, connections: int) -> None:
         """How many connections a worker has open; `ABSENT`: it takes none."""
@@ -88,26 +97,39 @@ class Deal:
 
     def hand_over(self, accepted: socket.socket) -> bool:
         """Give a connection to the worker that has the fewest; False where it is to stay, whatever the reason."""
-        load = self._table.load
-        taker = min(self._table.workers, key=load)
+        table, load = self._table, self._table.load
+        takers = [each for each in table.workers if table.on_the_way(each) < TAKEN_A_TURN]
+        taker = min(takers, key=load, default=self._place)
         if load(taker) >= load(self._place):
             return False
         try:
-            socket.send_fds(self._table.ends[taker][0], [b"\0"], [accepted.fileno()])
+            socket.send_fds(table.ends[taker][0], [b"\0"], [accepted.fileno()])
         except OSError:  # it does not come to taking them
             return False
-        self._table.count_given(self._place, taker)
+        table.count_given(self._place, taker)
         accepted.close()
         return True
 
     def take(self) -> socket.socket | None:
-        """A connection that was handed over; None where there is none any more. One that has no room here is lost."""
+        """A connection that was handed over; None where there is none any more.
+
+        Raises OSError where this process may open no further file: then it is not there, until it notes how many
+        connections it has.
+        """
         while True:
+            try:
+                os.close(os.dup(self.inbox.fileno()))  # a descriptor that there is no room for would be lost
+            except OSError:
+                self._table.set_open(self._place, ABSENT)
+                raise
             try:
                 _, descriptors, _, _ = socket.recv_fds(self.inbox, 1, 1)
             except OSError:
                 return None
             self._table.count_taken(self._place)
             for descriptor in descriptors:
-                with suppress(OSError):
+                try:
                     return socket.socket(fileno=descriptor)
+                except OSError:  # its other end is gone
+                    with suppress(OSError):
+                        os.close(descriptor)

@@ -1,7 +1,7 @@
 """All connections of one process: who is let in, whose session is live, and who is written to next.
 
 What must hold:
-  * Caps are counted from the moment a connection is accepted, so that unfinished handshakes are bounded too.
+  * Caps are counted from when a connection is accepted or taken over, so that unfinished handshakes are bounded too.
   * A live session displaces the module's older one on another connection; a HELLO alone displaces nothing.
   * Who signs on holds up nobody who works: newcomers have a poll of their own.
   * Where several processes serve one port, whom one of them hands over is let in here like whoever is accepted.
@@ -20,7 +20,7 @@ import trio
 
 from authsrv.shell.connection import Connection
 from authsrv.shell.deadlines import Deadlines
-from authsrv.shell.deal import Deal
+from authsrv.shell.deal import TAKEN_A_TURN, Deal
 from authsrv.shell.generations import Generations
 from authsrv.shell.intake import Intake
 from authsrv.shell.lanes import Lanes
@@ -33,10 +33,10 @@ from protocol.switch import Limits, SwitchSession
 
 logger = logging.getLogger(__name__)
 
-ACCEPTED_A_TURN: Final = 64
 NEWCOMERS_SWEEP_S: Final = 0.002
 OUT_OF_ROOM: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 OUT_OF_ROOM_S: Final = 0.1
+OUT_OF_ROOM_TOLD_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class Listener:
         self._filled = trio.Event()
         self._parted = trio.Event()  # set when a connection has ended
         self._deal: Deal | None = None
+        self._told_again_at = 0.0  # that there is no room
 
     async def run(self) -> None:
         """Serve the connections that `accept` lets in."""
@@ -102,15 +103,14 @@ class Listener:
     async def _accept(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         while True:
             await trio.lowlevel.wait_readable(listening)
-            for _ in range(ACCEPTED_A_TURN):
+            for _ in range(TAKEN_A_TURN):
                 try:
                     accepted, _ = listening.accept()
                 except BlockingIOError:
                     break
                 except OSError as error:
                     if error.errno in OUT_OF_ROOM:
-                        logger.warning("no connection can be taken: %s", error.strerror)
-                        await trio.sleep(OUT_OF_ROOM_S)
+                        await self._wait_for_room(error)
                         break
                     continue  # it was gone before it was taken
                 if self._deal is None or not self._deal.hand_over(accepted):
@@ -119,11 +119,21 @@ class Listener:
     async def _take(self, deal: Deal, tls: ssl.SSLContext | None) -> None:
         while True:
             await trio.lowlevel.wait_readable(deal.inbox)
-            for _ in range(ACCEPTED_A_TURN):
-                taken = deal.take()
+            for _ in range(TAKEN_A_TURN):
+                try:
+                    taken = deal.take()
+                except OSError as error:
+                    await self._wait_for_room(error)
+                    break
                 if taken is None:
                     break
                 self._let_in(taken, tls)
+
+    async def _wait_for_room(self, error: OSError) -> None:
+        if trio.current_time() >= self._told_again_at:
+            logger.warning("no connection can be taken: %s", error.strerror)
+            self._told_again_at = trio.current_time() + OUT_OF_ROOM_TOLD_S
+        await trio.sleep(OUT_OF_ROOM_S)
 
     def _let_in(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
         try:

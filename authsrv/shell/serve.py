@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import trio
 from prometheus_client import start_http_server
 
-from authsrv.shell.deal import Deal
+from authsrv.shell.deal import FILES_A_WORKER, Deal
 from authsrv.shell.lanes import Lanes
 from authsrv.shell.listener import Caps, Listener
 from authsrv.shell.reads import READERS, Reads
@@ -40,7 +40,7 @@ SWEEP_S = 20.0
 SWEPT_MOST = 500  # holds in one transaction: cards of it wait that long
 COLLECTED_AFTER = 70_000  # objects more than were given back; Python's own is 700
 SPARE_CONNECTIONS = 4  # for the watcher, the months, the sweep and next root keys
-FILES_BESIDES = 128  # what a process opens besides the connections of modules: those to the database above all
+FILES_BESIDES = 126  # what a process opens besides: the connections to the database above all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,23 +239,24 @@ def service_of(settings: Settings, worker: Worker | None = None) -> Service:
         batch_max=settings.batch_max,
         waiting_max=settings.waiting_max,
         drain_s=settings.drain_s,
-        caps=Caps(_make_room(settings.connections_max), settings.sessions_max),
+        caps=Caps(_make_room(settings.connections_max, settings.workers), settings.sessions_max),
         metrics=(settings.metrics.host, settings.metrics.port + place) if settings.metrics else None,
     )
 
 
-def _make_room(connections_max: int) -> int:
-    """Let this process open the files that so many connections need; how many connections it has room for.
+def _make_room(connections_max: int, workers: int) -> int:
+    """Let this process, one of so many, open the files that its connections need; how many it has room for.
 
     Without, whoever connects and says nothing could use up what the database is reached through.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = connections_max + FILES_BESIDES
+    besides = FILES_BESIDES + FILES_A_WORKER * workers
+    needed = connections_max + besides
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return connections_max
     room = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (room, hard))
-    taken = max(1, room - FILES_BESIDES)
+    taken = max(1, room - besides)
     if taken < connections_max:
         logger.warning("this process may open %d files: it takes %d of %d connections", room, taken, connections_max)
     return taken

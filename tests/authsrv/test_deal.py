@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from authsrv.shell.deal import ABSENT, Deal, Table
+from authsrv.shell.deal import ABSENT, TAKEN_A_TURN, Deal, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +121,44 @@ def test_who_comes_in_a_dead_ones_place_takes_what_was_on_its_way(table: Table) 
         assert arrived is not None
         arrived.close()
         assert table.load(2) == 0
+
+
+def test_who_stands_still_gets_no_more_than_a_turn_takes(table: Table) -> None:
+    """As many as it would take at once, then others serve what they accept, until it has taken one."""
+    first, second, third = present(table, 1000, 1001, 0)
+    for _ in range(TAKEN_A_TURN):
+        table.count_given(0, 2)
+    with accepted() as (taken, _):
+        assert not first.hand_over(taken)
+        assert not second.take()
+        table.count_taken(2)
+        assert first.hand_over(taken)
+        arrived = third.take()
+        assert arrived is not None
+        arrived.close()
+
+
+def test_who_has_no_room_for_it_is_not_there_and_loses_nothing(table: Table) -> None:
+    """Where no further file may be opened a connection waits, nobody hands over more, and with room it is taken."""
+    first, _, third = present(table, 5, 5, 3)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with accepted() as (taken, other), accepted() as (further, _):
+        assert first.hand_over(taken)
+        with Path(os.devnull).open() as highest:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (highest.fileno(), hard))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                third.take()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert not first.hand_over(further)
+        third.note(3)
+        assert table.load(2) == 4
+        arrived = third.take()
+        assert arrived is not None
+        with arrived:
+            other.sendall(b"hello")
+            assert arrived.recv(5) == b"hello"
 
 
 def test_who_takes_none_is_left_alone(table: Table) -> None:

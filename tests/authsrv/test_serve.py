@@ -351,18 +351,20 @@ import resource, sys
 from authsrv.shell.serve import service_of
 from authsrv.shell.settings import load_settings
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
-taken = service_of(load_settings({"connections_max": 300})).caps.connections
+taken = service_of(load_settings({"connections_max": 300, "workers": sys.argv[3]})).caps.connections
 print(taken, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 
 
 @pytest.mark.parametrize(
-    ("files", "may_be", "taken", "then"), [(200, 1000, 300, 428), (200, 300, 172, 300), (900, 900, 300, 900)]
+    ("files", "may_be", "workers", "taken", "then"),
+    [(200, 1000, 1, 300, 428), (200, 300, 1, 172, 300), (900, 900, 1, 300, 900), (200, 1000, 64, 300, 554)],
 )
-def test_connections_leave_files_for_the_database(files: int, may_be: int, taken: int, then: int) -> None:
-    """The limit of open files is raised as far as connections and 128 more need; connections take what 128 leave."""
+def test_connections_leave_files_for_the_database(files: int, may_be: int, workers: int, taken: int, then: int) -> None:
+    """The limit of open files is raised as far as connections and 126 more need, and two for each of the workers;
+    connections take what those leave."""
     asked = subprocess.run(  # a limit that was lowered is not raised again
-        [sys.executable, "-c", ROOM, str(files), str(may_be)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", ROOM, str(files), str(may_be), str(workers)], capture_output=True, text=True, check=True
     )
     assert asked.stdout.split() == [str(taken), str(then)]
 
