@@ -201,7 +201,7 @@ class _Parts:
                     shift.warm_up()
                     return shift.measure(self._turn_s)
             finally:
-                shift.hang_up()
+                shift.close()
 
 
 @contextmanager

@@ -2,13 +2,15 @@
 
 import json
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
+from authsrv.shell.settings import NAMES
 from ledger.shell.embedded import EmbeddedError
 from loadtest import report
 from loadtest.comparison import below, late
@@ -18,7 +20,7 @@ from loadtest.shell import compare as comparing
 from loadtest.shell import grow as growing
 from loadtest.shell.baseline import BaselineError
 from loadtest.shell.bounds import measure_bounds
-from loadtest.shell.ground import Size, open_ground
+from loadtest.shell.ground import GroundError, Size, open_ground
 from loadtest.shell.grow import GrowError
 from loadtest.shell.growth import growth as measure_growth
 from loadtest.shell.idle import measure_idle
@@ -27,6 +29,20 @@ from loadtest.shell.run import run_profile
 from loadtest.shell.sizing import sizing as measure_sizing
 from loadtest.shell.switch import SwitchError, running_switch, runs_compiled
 from loadtest.shell.till import SignOnError
+
+DURATION_MAX_S: Final = 86_400
+MODULES_MAX: Final = 1_000_000
+OURS: Final = frozenset(("data_dir", "database", "kek", "kek_file", "listen", "metrics", "schema"))
+FAULTS: Final = (
+    BaselineError,
+    EmbeddedError,
+    GroundError,
+    GrowError,
+    LimitError,
+    ProfileError,
+    SignOnError,
+    SwitchError,
+)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, add_completion=False)
 
@@ -49,10 +65,14 @@ def _harness() -> None:
 @app.command()
 def run(
     profile: Annotated[str, typer.Argument(help=f"One of {', '.join(names())}, or a TOML file.")],
-    duration_s: Annotated[float | None, typer.Option(min=1, help="Measured seconds; else the profile's.")] = None,
+    duration_s: Annotated[
+        float | None, typer.Option(min=1, max=DURATION_MAX_S, help="Measured seconds; else the profile's.")
+    ] = None,
     rate: Annotated[float | None, typer.Option(min=1, help="Open load at this many requests a second.")] = None,
     data_dir: DataDir = None,
-    html: Annotated[Path | None, typer.Option(help="Write a report with plots to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(dir_okay=False, writable=True, help="Write a report with plots to this file.")
+    ] = None,
     setting: Settings = None,
     seed: Seed = 1,
     as_json: AsJson = False,
@@ -63,6 +83,8 @@ def run(
     """
     chosen = _profile(profile).changed(duration_s=duration_s, rate_per_s=rate)
     settings = _settings(setting)
+    if html is not None and not html.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {html.parent}", param_hint="--html")
     with open_ground(data_dir) as ground, running_switch(ground, settings) as switch:
         _progress(f"the switch is process {switch.pid}")
         outcome = run_profile(ground, switch, chosen, seed=seed, progress=_progress)
@@ -74,7 +96,7 @@ def run(
 
 @app.command()
 def compare(
-    turn_s: Annotated[float, typer.Option(min=1, help="Seconds of each turn.")] = 8,
+    turn_s: Annotated[float, typer.Option(min=1, max=DURATION_MAX_S, help="Seconds of each turn.")] = 8,
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 3,
     bar: Annotated[
         float, typer.Option(min=0, max=1, help="Exit 1 where a rate is below this share of its bar; 0: never.")
@@ -107,7 +129,7 @@ def compare(
 
 @app.command()
 def bounds(
-    turn_s: Annotated[float, typer.Option(min=1, help="Seconds of each turn.")] = 4,
+    turn_s: Annotated[float, typer.Option(min=1, max=DURATION_MAX_S, help="Seconds of each turn.")] = 4,
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 3,
     data_dir: DataDir = None,
     setting: Settings = None,
@@ -130,7 +152,9 @@ def bounds(
 
 @app.command()
 def idle(
-    sessions: Annotated[int, typer.Option(min=1, help="Modules that sign on and then say nothing.")] = 10_000,
+    sessions: Annotated[
+        int, typer.Option(min=1, max=MODULES_MAX, help="Modules that sign on and then say nothing.")
+    ] = 10_000,
     setting: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -163,9 +187,11 @@ def grow(
 
 @app.command()
 def growth(
-    data_dir: Annotated[Path, typer.Argument(help="A folder that `grow` has made.")],
-    turn_s: Annotated[float, typer.Option(min=1, help="Seconds of each turn.")] = 10,
-    warm_s: Annotated[float, typer.Option(min=0, help="Seconds of the same load before it, not counted.")] = 60,
+    data_dir: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder that `grow` has made.")],
+    turn_s: Annotated[float, typer.Option(min=1, max=DURATION_MAX_S, help="Seconds of each turn.")] = 10,
+    warm_s: Annotated[
+        float, typer.Option(min=0, max=DURATION_MAX_S, help="Seconds of the same load before it, not counted.")
+    ] = 60,
     rounds: Annotated[int, typer.Option(min=1, help="How often both are measured.")] = 3,
     setting: Settings = None,
     seed: Seed = 1,
@@ -185,7 +211,7 @@ def growth(
 
 @app.command()
 def sizing(
-    duration_s: Annotated[float, typer.Option(min=1, help="Measured seconds.")] = 60,
+    duration_s: Annotated[float, typer.Option(min=1, max=DURATION_MAX_S, help="Measured seconds.")] = 60,
     data_dir: DataDir = None,
     setting: Settings = None,
     seed: Seed = 1,
@@ -213,16 +239,28 @@ def _report(result: dict[str, Any], as_json: bool) -> None:
 
 
 def _profile(given: str) -> Profile:
-    return parse_profile(Path(given).read_text("utf-8")) if given.endswith(".toml") else load_profile(given)
+    if not given.endswith(".toml"):
+        return load_profile(given)
+    try:
+        return parse_profile(Path(given).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{given} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _settings(given: list[str] | None) -> dict[str, str]:
     settings: dict[str, str] = {}
     for each in given or ():
         name, equals, value = each.partition("=")
+        name = name.replace("-", "_")
         if not equals:
-            raise typer.BadParameter(f"{each} is not NAME=VALUE")
-        settings[name.replace("-", "_")] = value
+            raise typer.BadParameter(f"{each} is not NAME=VALUE", param_hint="--set")
+        if name in OURS:
+            raise typer.BadParameter(f"{name} is given by the harness itself", param_hint="--set")
+        if name not in NAMES:
+            raise typer.BadParameter(f"the switch has no setting {name!r}", param_hint="--set")
+        if name == "workers" and not value.isdecimal():
+            raise typer.BadParameter(f"workers={value} is not a number", param_hint="--set")
+        settings[name] = value
     return settings
 
 
@@ -231,10 +269,13 @@ def _progress(text: str) -> None:
 
 
 def main() -> None:
-    """The command `authsrv-loadtest`. Ended by SIGTERM, it leaves no process behind, as with ^C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """The command `authsrv-loadtest`. Ended by SIGTERM or SIGHUP, it leaves no process behind, as with ^C."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
+    _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))  # a socket for each line and each newcomer
     try:
         app()
-    except (BaselineError, EmbeddedError, GrowError, SignOnError, LimitError, ProfileError, SwitchError) as error:
+    except (*FAULTS, OSError) as error:
         _progress(f"authsrv-loadtest: {error}")
         sys.exit(1)

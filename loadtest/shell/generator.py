@@ -60,12 +60,18 @@ class Generator:
         while self._signing_on and clock() < deadline:
             self._turn(0.1)
 
-    def settle(self, patience_s: float = 60.0) -> None:
-        """Send all that is sealed and wait for the answers; nothing is measured."""
+    def settle(self, patience_s: float = PATIENCE_S) -> bool:
+        """Send all that is sealed and wait for the answers; nothing is measured.
+
+        False where none came for `patience_s` seconds though some were due.
+        """
         self._begin(closed_load=True, live=False)
-        deadline = clock() + patience_s
+        seen, deadline = 0, clock() + patience_s
         while self._in_flight() and clock() < deadline:
             self._turn(0.1)
+            if len(self.answered_s) > seen:
+                seen, deadline = len(self.answered_s), clock() + patience_s
+        return not self._in_flight()
 
     def drive(
         self, duration_s: float, arrivals: Sequence[float] | None = None, tick: Callable[[float], None] | None = None
@@ -105,7 +111,7 @@ class Generator:
         self._asking = False
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up; once more is as well."""
         self._poll.close()
         for line in self._lines.values():
             line.socket.close()
@@ -115,7 +121,7 @@ class Generator:
     def _begin(self, *, closed_load: bool, live: bool) -> None:
         self.started = clock()
         self._asking, self._closed_load, self._live = True, closed_load, live
-        self._idle = deque(till for till in self.tills if not till.ended)
+        self._idle = deque(till for till in self.tills if not till.ended and not till.in_flight)
         if closed_load:
             idle, self._idle = self._idle, deque()
             for till in idle:

@@ -1,16 +1,18 @@
 """What a run stands on: a folder with the embedded database, an issuer, modules and cards, and what they hold.
 
 The folder may be kept and used again: modules learn their last sequence from the switch, cards stay active. It is
-opened without an event loop, for the harness has none. The issuer's gift programme is the one that comes along, with
-limits so high that no run meets them.
+opened without an event loop, for the harness has none, and by one process at a time. The issuer's gift programme is the
+one that comes along, with limits so high that no run meets them.
 """
 
 import asyncio
+import fcntl
 import json
 import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -38,12 +40,18 @@ from protocol.signon import ModuleIdentity
 T = TypeVar("T")
 
 KIT: Final = "loadtest.json"
+LOCK: Final = "loadtest.lock"
+REMOVED_WITHIN_S: Final = 10.0
 PROGRAMME: Final = "gift.toml"
 BRANCHES: Final = ((1, "Centre"), (2, "Harbour"))
 FIRST_MODULE: Final = 1001
 WITHOUT_LIMIT: Final = 10**15
 MANY: Final = 30_000
 CHUNK: Final = 20_000
+
+
+class GroundError(Exception):
+    """The folder cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +108,53 @@ class Ground:
 
 @contextmanager
 def open_ground(folder: Path | None = None, size: Size = Size()) -> Iterator[Ground]:
-    """Open `folder`, made with `size` where it is missing, or a new one that is removed in the end."""
-    kept = folder is not None
-    if folder is None:
-        folder = Path(tempfile.mkdtemp(prefix="authsrv-loadtest-"))
-        folder.chmod(0o711)  # the database's account must pass through it
+    """Open `folder`, made with `size` where it is missing, or a new one that is removed in the end.
+
+    Raises `GroundError` for a folder that another process uses or that holds something else, and the faults of the
+    embedded database.
+    """
+    if folder is not None:
+        with _opened(folder, size) as ground:
+            yield ground
+        return
+    folder = Path(tempfile.mkdtemp(prefix="authsrv-loadtest-"))
+    folder.chmod(0o711)  # the database's account must pass through it
     try:
-        attachment = embedded.attach(folder, create=True)
-        try:
-            yield _furnished(folder, attachment, size)
-        finally:
-            attachment.detach()
+        with _opened(folder, size) as ground:
+            yield ground
     finally:
-        if not kept:
+        _remove(folder)
+
+
+@contextmanager
+def _opened(folder: Path, size: Size) -> Iterator[Ground]:
+    attachment = embedded.attach(folder, create=True)
+    try:
+        with (folder / LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise GroundError(f"{folder} is used by another run; wait for it or give another folder") from None
+            yield _furnished(folder, attachment, size)
+    finally:
+        attachment.detach()
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder in which somebody may still be ending: ^C came while the database was made."""
+    deadline = time.monotonic() + REMOVED_WITHIN_S
+    while True:
+        try:
             shutil.rmtree(folder)
+        except FileNotFoundError:
+            if not folder.exists():
+                return
+        except OSError:
+            if time.monotonic() >= deadline:
+                raise
+        else:
+            return
+        time.sleep(0.1)
 
 
 def _furnished(folder: Path, attachment: embedded.Attachment, size: Size) -> Ground:
@@ -127,17 +168,22 @@ def _furnished(folder: Path, attachment: embedded.Attachment, size: Size) -> Gro
         kit = asyncio.run(_as_owner(database, lambda connection: _furnish(connection, key, size)))
         with os.fdopen(os.open(folder / KIT, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             json.dump(kit, out)
-    kit = json.loads((folder / KIT).read_text())
-    cards = Cards(range(kit["cards"] + kit["fresh_cards"]))
+    try:
+        kit = json.loads((folder / KIT).read_text())
+        modules = tuple(ModuleIdentity.from_json(module) for module in kit["modules"])
+        many, fresh = int(kit["cards"]), int(kit["fresh_cards"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise GroundError(f"{folder / KIT} is not what a run has left there ({type(error).__name__})") from None
+    cards = Cards(range(many + fresh))
     return Ground(
         folder,
         database,
         attachment.admin_dsn,
         int((folder / "postgres" / "postmaster.pid").read_text().split()[0]),
         key,
-        tuple(ModuleIdentity.from_json(module) for module in kit["modules"]),
-        cards[: kit["cards"]],
-        cards[kit["cards"] :],
+        modules,
+        cards[:many],
+        cards[many:],
     )
 
 

@@ -63,7 +63,7 @@ class _Pattern:
 
 def grow(ground: Ground, *, cards: int, authorizations: int, seed: int, progress: Callable[[str], None]) -> None:
     """Fill a new folder. Raises `GrowError` for one that holds cards, and for more cards than authorizations."""
-    if ground.cards:
+    if ground.query("select from cards limit 1"):
         raise GrowError(f"{ground.folder} holds cards already; give a new folder")
     try:
         history = History(

@@ -7,6 +7,7 @@ from typing import Any
 
 from loadtest.profile import load_profile
 from loadtest.shell.ground import Ground
+from loadtest.shell.grow import GrowError
 from loadtest.shell.run import run_profile
 from loadtest.shell.switch import running_switch
 
@@ -28,7 +29,11 @@ def growth(
 
     Each turn comes after `warm_s` seconds of the same load that do not count: a switch that has been at work for a
     while has its pages in memory, and in the WAL since the last checkpoint.
+
+    Raises `GrowError` for a folder without a past.
     """
+    if not grown.cards:
+        raise GrowError(f"{grown.folder} holds no cards: `grow` did not end there")
     rates: dict[str, list[float]] = {"grown": [], "new": []}
     findings: list[str] = []
     for _ in range(rounds):

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any, Final
 
 from loadtest.shell import cpu
@@ -24,15 +25,14 @@ def measure_idle(
     roomy = {"connections_max": str(sessions + SPARE_CONNECTIONS), "sessions_max": str(sessions + SPARE_CONNECTIONS)}
     with running_switch(ground, roomy | dict(settings)) as switch:
         before = cpu.resident_bytes(switch.pid)
-        generator = Generator()
-        for start in range(0, sessions, WAVE):
-            wave = ground.modules[start : min(start + WAVE, sessions)]
-            generator.let_in(Newcomer(switch.address, identity, today) for identity in wave)
-            generator.await_newcomers(PATIENCE_S)
-            progress(f"{start + len(wave)} sessions")
-        after = cpu.resident_bytes(switch.pid)
-        live = sum(1 for newcomer in generator.newcomers if newcomer.step is Step.LIVE)
-        generator.close()
+        with closing(Generator()) as generator:
+            for start in range(0, sessions, WAVE):
+                wave = ground.modules[start : min(start + WAVE, sessions)]
+                generator.let_in(Newcomer(switch.address, identity, today) for identity in wave)
+                generator.await_newcomers(PATIENCE_S)
+                progress(f"{start + len(wave)} sessions")
+            after = cpu.resident_bytes(switch.pid)
+            live = sum(1 for newcomer in generator.newcomers if newcomer.step is Step.LIVE)
     return {
         "sessions": sessions,
         "live": live,

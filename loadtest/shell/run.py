@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from math import ceil
 from random import Random
@@ -61,6 +62,8 @@ class Shift:
         self, ground: Ground, switch: Switch, profile: Profile, *, seed: int, progress: Callable[[str], None]
     ) -> None:
         """Sign the profile's modules on; `progress` is told what goes on, in words. Raises `SignOnError`."""
+        if not ground.cards:
+            raise SignOnError(f"{ground.folder} holds no cards: `grow` did not end there; give another folder")
         wanted = profile.modules + profile.storm_modules
         if wanted > len(ground.modules):
             raise SignOnError(f"{profile.name} needs {wanted} modules, {ground.folder} has {len(ground.modules)}")
@@ -74,8 +77,12 @@ class Shift:
         self.tills: list[Till] = []
         self._measured_from: list[int] = []
         self._generator = Generator()
-        for place in range(0, profile.modules, profile.modules_per_connection):
-            self._sign_on(ground.modules[place : place + profile.modules_per_connection])
+        try:
+            for place in range(0, profile.modules, profile.modules_per_connection):
+                self._sign_on(ground.modules[place : place + profile.modules_per_connection])
+        except BaseException:
+            self.close()
+            raise
         self._rate_per_s = RATE_GUESS_PER_S
         self._sign_on_cpu_s = 0.0
 
@@ -104,7 +111,8 @@ class Shift:
         self._progress(f"selling {len(self._ground.cards)} cards")
         for place, card in enumerate(self._ground.cards):
             self.tills[place % len(self.tills)].activate(card)
-        self._generator.settle()
+        if not self._generator.settle():
+            raise SignOnError(f"the switch stopped answering while {len(self._ground.cards)} cards were sold")
         self._ground.ask(lambda connection: connection.execute("analyze"))
 
     def warm_up(self) -> None:
@@ -160,10 +168,9 @@ class Shift:
         """Learn what one sign-on costs while nothing else goes on: the CPU seconds of all parties."""
         before = sum(self._cpu_used_s().values())
         newcomers = self._newcomers(WEIGHED_SIGN_ONS)
-        generator = Generator()
-        generator.let_in(newcomers)
-        generator.await_newcomers(PATIENCE_S)
-        generator.close()
+        with closing(Generator()) as generator:
+            generator.let_in(newcomers)
+            generator.await_newcomers(PATIENCE_S)
         self._sign_on_cpu_s = (sum(self._cpu_used_s().values()) - before) / len(newcomers)
 
     def _storm(self) -> Storm | None:
@@ -188,14 +195,14 @@ class Shift:
         for till in self.tills:
             till.seal_next(ceil(SPARE * duration_s * rate_per_s / len(self.tills)) + 1)
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         """End all connections."""
         self._generator.close()
 
     def finish(self, window: Window) -> Outcome:
         """Hang up, resolve what is open by repeats, and verify everything since the tills signed on."""
         self._progress(f"{self._profile.name}: verifying")
-        self.hang_up()
+        self.close()
         exchanges: list[Exchange] = []
         findings: list[str] = []
         refused = 0
@@ -228,25 +235,24 @@ class Shift:
     def _repeat(self, requests: list[Request]) -> list[Exchange]:
         """Ask again, on new sessions; an access code is sealed anew."""
         identities = {identity.module: identity for identity in self._ground.modules}
-        generator = Generator()
         tills: dict[int, Till] = {}
-        for module in {request.module for request in requests}:
-            line = Line(self._switch.address)
-            [(tills[module], _)] = line.sign_on([identities[module]], self._today)
-            generator.add(line)
-        for request in requests:
-            till = tills[request.module]
-            block, code = None, access_code_of(request.card)
-            if request.access_code_block is not None and code is not None:
-                random = self._random.randbytes(CODE_RANDOM_BYTES)
-                block = access_code.encode(code, request.card, till.session.access_code_key, random)
-            till.seal(
-                request._replace(
-                    flags=request.flags | Flag.REPEAT, access_code_block=block or request.access_code_block
+        with closing(Generator()) as generator:
+            for module in {request.module for request in requests}:
+                line = Line(self._switch.address)
+                [(tills[module], _)] = line.sign_on([identities[module]], self._today)
+                generator.add(line)
+            for request in requests:
+                till = tills[request.module]
+                block, code = None, access_code_of(request.card)
+                if request.access_code_block is not None and code is not None:
+                    random = self._random.randbytes(CODE_RANDOM_BYTES)
+                    block = access_code.encode(code, request.card, till.session.access_code_key, random)
+                till.seal(
+                    request._replace(
+                        flags=request.flags | Flag.REPEAT, access_code_block=block or request.access_code_block
+                    )
                 )
-            )
-        generator.settle()
-        generator.close()
+            generator.settle()  # what is still open is asked again, as long as that helps
         return [exchange for till in tills.values() for exchange in till.exchanges()]
 
     def _entries(self) -> dict[Name, Entry]:
@@ -268,9 +274,9 @@ def run_profile(
     ground: Ground, switch: Switch, profile: Profile, *, seed: int, progress: Callable[[str], None]
 ) -> Outcome:
     """One whole run of a profile."""
-    shift = Shift(ground, switch, profile, seed=seed, progress=progress)
-    shift.activate_cards()
-    if profile.storm_modules:
-        shift.weigh_sign_on()
-    shift.warm_up()
-    return shift.finish(shift.measure(profile.duration_s))
+    with closing(Shift(ground, switch, profile, seed=seed, progress=progress)) as shift:
+        shift.activate_cards()
+        if profile.storm_modules:
+            shift.weigh_sign_on()
+        shift.warm_up()
+        return shift.finish(shift.measure(profile.duration_s))

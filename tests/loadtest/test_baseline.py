@@ -91,7 +91,7 @@ def test_the_batch_sql_writes_what_the_switch_writes(ground: Ground) -> None:
         profile = load_profile("terminals").changed(duration_s=1)
         shift = Shift(ground, switch, profile, seed=1, progress=lambda _: None)
         shift.activate_cards()
-        shift.hang_up()
+        shift.close()
     before = ground.query("select count(*) as rows from authorizations")[0]["rows"]
     limit = Limit(
         ground, {"workers": "2", "lanes": "1", "batch_max": "50"}, seed=1, cards=60
@@ -126,7 +126,7 @@ def test_latency_of_the_batch_sql_counts_from_when_a_sale_came(ground: Ground) -
     with running_switch(ground, {}) as switch:
         shift = Shift(ground, switch, load_profile("terminals").changed(duration_s=1), seed=1, progress=lambda _: None)
         shift.activate_cards()
-        shift.hang_up()
+        shift.close()
     limit = Limit(ground, {"batch_max": "50"}, seed=1)
     before = ground.query("select count(*) as rows from authorizations")[0]["rows"]
     pairs = limit.pairs(load_profile("concentrator").changed(duration_s=1, rate_per_s=200))

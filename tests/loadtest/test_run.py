@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import resource
 import shutil
-import subprocess
-import sys
+import signal
+import socket
 import tempfile
 from collections import Counter
 from dataclasses import replace
@@ -23,6 +23,7 @@ from loadtest.shell.ground import Size, open_ground
 from loadtest.shell.idle import measure_idle
 from loadtest.shell.run import Shift, run_profile
 from loadtest.shell.switch import running_switch
+from loadtest.shell.till import SignOnError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +91,40 @@ def test_every_command_in_one_run_and_every_answer_is_true(ground: Ground, switc
     assert wanted <= answers
 
 
+def test_a_switch_that_stands_still_is_waited_for_and_accused_of_nothing(ground: Ground, switch: Switch) -> None:
+    """What is in flight is not asked a second time: when the switch goes on, every answer belongs to its request."""
+    shift = at_work(ground, switch, SALES)
+    window = shift.measure(0.3)
+    generator = shift._generator
+    for till in shift.tills:
+        till.seal_next(1)
+    switch.process.send_signal(signal.SIGSTOP)
+    try:
+        assert not generator.settle(0.2)
+        assert not generator.settle(0.2)
+    finally:
+        switch.process.send_signal(signal.SIGCONT)
+    assert generator.settle()
+    assert shift.finish(window).verdict.findings == ()
+
+
+def test_who_cannot_sign_on_keeps_no_connection(ground: Ground, switch: Switch) -> None:
+    """Where no further file may be opened the tills hang up: leaving the database needs one too."""
+    shift = Shift(ground, switch, SALES, seed=7, progress=lambda _: None)
+    shift.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = len(list(Path("/dev/fd").iterdir()))
+    with socket.socket() as highest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest.fileno() + 8, hard))
+    many = replace(SALES, connections=20, modules_per_connection=1)
+    try:
+        with pytest.raises(SignOnError, match="Too many open files"):
+            Shift(ground, switch, many, seed=7, progress=lambda _: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
 def test_customers_at_a_rate_are_all_served(ground: Ground, switch: Switch) -> None:
     """An open load answers as many as come: about 100 in a second at 100/s."""
     outcome = run_profile(
@@ -109,7 +144,7 @@ def test_customers_who_had_to_wait_are_not_forgotten(ground: Ground, switch: Swi
     assert list(generator.wanted_s) == [0.049] * 3
     assert list(generator.answered_s) == sorted(generator.answered_s)
     assert 0.05 < max(generator.answered_s) < 10
-    shift.hang_up()
+    shift.close()
 
 
 def test_modules_sign_on_beside_those_at_work(ground: Ground, switch: Switch) -> None:
@@ -180,41 +215,3 @@ def test_connections_to_the_database_may_break_and_nothing_is_lost(ground: Groun
     second = shift.measure(0.5)
     assert len(window.answered_s) > 0
     assert shift.finish(second).verdict.findings == ()
-
-
-SMALL = """
-name = "small"
-load = "closed"
-connections = 2
-modules_per_connection = 4
-cards = 150
-[mix]
-sale = 1
-"""
-
-
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-c", "from loadtest.shell.cli import main; main()"]
-    return subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
-
-
-def test_the_command_prints_json_alone_and_ends_well(ground: Ground, tmp_path: Path) -> None:
-    """`run --json` is for scripts, `--html` for people; exit 0 says that every answer was true."""
-    profile, page = tmp_path / "small.toml", tmp_path / "report.html"
-    profile.write_text(SMALL)
-    place = ["--data-dir", str(ground.folder), "--duration-s", "1"]
-    done = command("run", str(profile), "--json", "--html", str(page), *place)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert (result["profile"], result["verified"], result["findings"]) == ("small", True, [])
-    assert page.read_text().count("<svg") == 5
-    assert "<script" not in page.read_text()
-
-
-def test_what_cannot_be_run_is_said_in_a_line(ground: Ground) -> None:
-    """An unknown profile, and one with more modules than the folder has: a sentence, no trace, exit 1."""
-    for name, told in (("terminal", "terminals"), ("concentrator", "needs 256 modules")):
-        done = command("run", name, "--json", "--data-dir", str(ground.folder))
-        assert (done.returncode, done.stdout) == (1, "")
-        assert told in done.stderr
-        assert "Traceback" not in done.stderr
