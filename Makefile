@@ -63,7 +63,7 @@ $(VENV)/.installed: requirements/dev.lock pyproject.toml
 
 lock:  ## pin anew, after a change of the dependencies; needs `uv`
 	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml --output-file requirements/run.lock
-	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml --group dev --group loadtest --constraint requirements/run.lock --output-file requirements/dev.lock
+	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate pyproject.toml --group dev --extra loadtest --constraint requirements/run.lock --output-file requirements/dev.lock
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -64,9 +64,9 @@ class Window:
         ]
 
     def cpu_course(self) -> list[dict[str, float]]:
-        """From sample to sample: cores busy, for each of the parties."""
+        """From each sample to the next one: cores busy, for each of the parties."""
         return [
-            {"at_s": after.at_s}
+            {"at_s": before.at_s}
             | {who: (after.used_s[who] - before.used_s[who]) / (after.at_s - before.at_s) for who in after.used_s}
             for before, after in zip(self.cpu, self.cpu[1:], strict=False)
         ]

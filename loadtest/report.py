@@ -23,6 +23,15 @@ FIGURES: Final = {
     "refused": "refused (91, 96)",
     "resolved": "resolved by repeat",
 }
+STORM: Final = {
+    "modules": "modules that signed on",
+    "live": "live in the end",
+    "took_s": "until the last was live, s",
+    "cpu_needed_s": "CPU that their sign-ons need, s",
+    "p99_before_ms": "99 % of the others before, ms",
+    "p99_during_ms": "99 % of the others meanwhile, ms",
+    "normal_after_s": "until that was normal again, s",
+}
 _STYLE: Final = Style(
     background="transparent",
     plot_background="transparent",
@@ -53,8 +62,10 @@ table {{ border-collapse: collapse }} td {{ padding: .15em 1.5em .15em 0; border
 td + td {{ text-align: right; font-variant-numeric: tabular-nums }}
 .failed {{ color: #b91c1c }} figure {{ margin: 1.5em 0 }}
 </style></head><body><h1>{title}</h1>
+<p>{load}</p>
 <p class="{verdict_class}">{verdict}</p>{findings}
 <table>{figures}</table>
+{storm}
 {plots}
 <h2>Settings</h2><table>{settings}</table>
 </body></html>
@@ -69,7 +80,9 @@ def html(result: Mapping[str, Any]) -> str:
         verdict_class="held" if result["verified"] else "failed",
         verdict="Every answer is true." if result["verified"] else "Not every answer is true.",
         findings="".join(f"<p class='failed'>{escape(finding)}</p>" for finding in result["findings"]),
+        load=escape(_load(result)),
         figures=_rows({title: result[name] for name, title in FIGURES.items()} | _cpu_figures(result)),
+        storm=_storm(result["storm"]),
         plots="".join(f"<figure>{_drawn(plot)}</figure>" for plot in plots),
         settings=_rows(result["settings"] or {"all": "as `authsrv serve` has them"}),
     )
@@ -85,6 +98,21 @@ def _rows(values: Mapping[str, Any]) -> str:
     return "".join(
         f"<tr><td>{escape(str(name))}</td><td>{escape(str(value))}</td></tr>" for name, value in values.items()
     )
+
+
+def _load(result: Mapping[str, Any]) -> str:
+    """Who asked how, of which build, in a sentence."""
+    asked = f"{result['modules']} modules over {result['connections']} connections"
+    pace = f"{result['asked_per_s']:g} requests a second at most" if result["asked_per_s"] else "each as it is answered"
+    build = "compiled" if result["compiled"] else "run from its source"
+    where = f"{result['cores']} cores shared with the database and the generator"
+    return f"{asked}, {pace}. authsrv {result['version']}, {build}, on {where}. Ended {result['ended_at']}."
+
+
+def _storm(storm: Mapping[str, Any] | None) -> str:
+    if storm is None:
+        return ""
+    return f"<h2>Storm</h2><table>{_rows({title: storm[name] for name, title in STORM.items()})}</table>"
 
 
 def _cpu_figures(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +150,7 @@ def _throughput(result: Mapping[str, Any]) -> Any:
 def _latency(result: Mapping[str, Any]) -> Any:
     course = result["course"]
     values = [point[name] for point in course for name in LATENCIES.values()]
-    plot = pygal.Line(title="Latency over time, ms", **_decades(values), **_seconds(course), **_FORM)
+    plot = pygal.Line(title="Latency over time, ms (logarithmic)", **_decades(values), **_seconds(course), **_FORM)
     for title, name in LATENCIES.items():
         plot.add(title, [point[name] or None for point in course], show_dots=False)
     return plot
@@ -132,14 +160,15 @@ def _percentiles(result: Mapping[str, Any]) -> Any:
     points = result["percentiles"]
     labels = [f"{point['percentile']:g} %" for point in points]
     axis = _decades([point["ms"] for point in points])
-    plot = pygal.Line(title="Latency by percentile, ms", x_labels=labels, **axis, **_FORM | {"show_legend": False})
+    title = "Latency by percentile, ms (logarithmic)"
+    plot = pygal.Line(title=title, x_labels=labels, **axis, **_FORM | {"show_legend": False})
     plot.add("ms", [point["ms"] or None for point in points])
     return plot
 
 
 def _cpu(result: Mapping[str, Any]) -> Any:
     course = result["cpu_course"]
-    plot = pygal.StackedLine(title="Cores busy", fill=True, **_seconds(course), **_FORM)
+    plot = pygal.StackedLine(title="Cores busy, one party on top of the other", fill=True, **_seconds(course), **_FORM)
     for who in PARTIES:
         plot.add(who, [round(point[who], 3) for point in course], show_dots=False)
     # A stack is read from the ground up: without a range the axis begins at the least of what is stacked.
@@ -150,6 +179,6 @@ def _cpu(result: Mapping[str, Any]) -> Any:
 def _batches(result: Mapping[str, Any]) -> Any:
     batches = result["batches"]
     labels = ["more" if batch["at_most"] is None else f"to {batch['at_most']:g}" for batch in batches]
-    plot = pygal.Bar(title="Batches by their number of requests", x_labels=labels, **_FORM | {"show_legend": False})
+    plot = pygal.Bar(title="How many batches had so many requests", x_labels=labels, **_FORM | {"show_legend": False})
     plot.add("batches", [batch["batches"] for batch in batches])
     return plot

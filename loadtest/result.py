@@ -37,6 +37,9 @@ def run_result(outcome: Outcome, settings: Mapping[str, str]) -> dict[str, Any]:
     return {
         "profile": outcome.profile.name,
         "load": outcome.profile.load.value,
+        "connections": outcome.profile.connections,
+        "modules": outcome.profile.modules,
+        "asked_per_s": outcome.profile.rate_per_s or None,
         "duration_s": window.duration_s,
         "authorizations_per_s": round(outcome.authorizations_per_s, 1),
         **latencies(histogram),

@@ -23,11 +23,7 @@ def tree_s(pid: int) -> float:
     """Of a process and all below it; what is gone meanwhile counts nothing."""
     try:
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-        children = [
-            int(child)
-            for task in (_PROC / str(pid) / "task").iterdir()
-            for child in (task / "children").read_text().split()
-        ]
+        children = _children(pid)
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
     ticks = sum(int(fields[place]) for place in (11, 12, 13, 14))  # utime, stime, cutime, cstime
@@ -35,6 +31,14 @@ def tree_s(pid: int) -> float:
 
 
 def resident_bytes(pid: int) -> int:
-    """The memory that a process holds."""
+    """The memory that a process and all below it hold; pages that several hold count in each."""
     pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(map(resident_bytes, _children(pid)))
+
+
+def _children(pid: int) -> list[int]:
+    return [
+        int(child)
+        for task in (_PROC / str(pid) / "task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]

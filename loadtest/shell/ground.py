@@ -128,6 +128,10 @@ def open_ground(folder: Path | None = None, size: Size = Size()) -> Iterator[Gro
 
 @contextmanager
 def _opened(folder: Path, size: Size) -> Iterator[Ground]:
+    if folder.is_file():
+        raise GroundError(f"{folder} is a file; give a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not ((folder / KIT).exists() or (folder / LOCK).exists()):
+        raise GroundError(f"{folder} holds something else than load tests; give a new folder, or one that they made")
     attachment = embedded.attach(folder, create=True)
     try:
         with (folder / LOCK).open("w") as lock:

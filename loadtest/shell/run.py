@@ -113,6 +113,9 @@ class Shift:
             self.tills[place % len(self.tills)].activate(card)
         if not self._generator.settle():
             raise SignOnError(f"the switch stopped answering while {len(self._ground.cards)} cards were sold")
+        [active] = self._ground.query("select count(*) as cards from cards where status = 1")
+        if active["cards"] < len(self._ground.cards):
+            raise SignOnError(f"of {len(self._ground.cards)} cards the switch sold {active['cards']}")
         self._ground.ask(lambda connection: connection.execute("analyze"))
 
     def warm_up(self) -> None:
@@ -139,6 +142,7 @@ class Shift:
         self._measured_from = [till.sent for till in self.tills]
         bounds, requests = self._switch.batches()
         self._generator.drive(duration_s, coming, sample)
+        self._generator.await_newcomers(PATIENCE_S)
         bounds_after, requests_after = self._switch.batches()
         below, batches = 0, {}
         for bound, count in bounds_after.items():
@@ -216,6 +220,7 @@ class Shift:
             exchanges += seen
         unanswered = left = open_requests(exchanges)
         while left:
+            self._progress(f"{self._profile.name}: asking again what has no recorded answer: {len(left)}")
             exchanges += self._repeat(left)
             before, left = len(left), open_requests(exchanges)
             if len(left) == before:

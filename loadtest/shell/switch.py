@@ -46,12 +46,18 @@ class Switch:
         return HOST, self.port
 
     def batches(self) -> tuple[dict[float, int], float]:
-        """How many batches had at most so many requests, by bound and cumulated; and the requests in all of them."""
+        """How many batches had at most so many requests, by bound and cumulated; and the requests in all of them.
+
+        Raises `SwitchError`.
+        """
         counts: dict[float, int] = {}
         total = 0.0
         for port in self.metrics_ports:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as page:
-                text = page.read().decode()
+            try:
+                with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as page:
+                    text = page.read().decode()
+            except OSError:
+                raise SwitchError("the switch ended, or stands still, while it was measured") from None
             for family in text_string_to_metric_families(text):
                 if family.name == _BATCHES:
                     for sample in family.samples:

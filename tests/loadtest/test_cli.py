@@ -57,6 +57,8 @@ def test_the_command_prints_json_alone_and_ends_well(folder: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["profile"], result["verified"], result["findings"]) == ("small", True, [])
+    assert (result["modules"], result["connections"], result["asked_per_s"]) == (8, 2, None)
+    assert "8 modules over 2 connections, each as it is answered" in page.read_text()
     assert page.read_text().count("<svg") == 5
     assert "<script" not in page.read_text()
 
@@ -102,6 +104,16 @@ def test_a_folder_is_for_one_run_at_a_time(folder: Path) -> None:
         assert ground.query("select 1")
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    """A switch's folder is not filled with load; one that is empty is taken."""
+    (tmp_path / "kek").write_text("")
+    with pytest.raises(GroundError, match="holds something else"), open_ground(tmp_path):
+        pass
+    assert [file.name for file in tmp_path.iterdir()] == ["kek"]
+    with pytest.raises(GroundError, match="is a file"), open_ground(tmp_path / "kek"):
+        pass
+
+
 def test_a_folder_without_a_past_is_not_compared(folder: Path) -> None:
     """A `grow` that was broken off leaves no cards to work with: both commands that need them say so."""
     kit = folder / "loadtest.json"
@@ -124,6 +136,28 @@ def test_a_folder_without_a_past_is_not_compared(folder: Path) -> None:
         kit.write_text(whole)
 
 
+def test_a_switch_that_dies_is_named(folder: Path) -> None:
+    """Killed while it is measured: one line says so, and nothing of a connection that was refused."""
+    program = [sys.executable, "-c", "from loadtest.shell.cli import main; main()", "run", "terminals"]
+    with (folder / "profile.toml").open("w") as profile:
+        profile.write(SMALL)
+    arguments = [*program[:-1], profile.name, "--data-dir", str(folder), "--duration-s", "2"]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        told = ""
+        for line in run.stderr:
+            told += line
+            if line.startswith("the switch is process"):
+                switch = int(line.split()[-1])
+            if line.startswith("small:"):  # it is measured
+                os.kill(switch, signal.SIGKILL)
+                break
+        told += run.stderr.read()
+        assert run.wait() == 1
+    assert "the switch ended, or stands still, while it was measured" in told
+    assert "Traceback" not in told
+
+
 @pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_ended_leaves_nothing_behind(ending: signal.Signals) -> None:
     """Not the folder, and not the server, which would keep it busy."""
@@ -135,7 +169,7 @@ def test_a_run_that_is_ended_leaves_nothing_behind(ending: signal.Signals) -> No
             program, env=os.environ | {"TMPDIR": str(made)}, stderr=subprocess.PIPE, text=True
         ) as run:
             assert run.stderr is not None
-            assert "the switch is process" in run.stderr.readline()
+            assert any(line.startswith("the switch is process") for line in run.stderr)
             run.send_signal(ending)
             assert run.wait(30) != 0
         assert list(made.iterdir()) == []

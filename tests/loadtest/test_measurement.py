@@ -43,8 +43,8 @@ def test_cpu_is_told_in_cores_over_time_and_in_microseconds_an_answer() -> None:
     """The switch used 2 s over three answers, and half a core in the first second."""
     measured = window()
     assert measured.cpu_course() == [
-        {"at_s": 1.0, "switch": 0.5, "database": 0.25},
-        {"at_s": 2.0, "switch": 1.5, "database": 0.75},
+        {"at_s": 0.0, "switch": 0.5, "database": 0.25},
+        {"at_s": 1.0, "switch": 1.5, "database": 0.75},
     ]
     assert measured.cpu_us() == {"switch": 666_666.7, "database": 333_333.3}
 
