@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from back_office import A_DECLINE_LEAVES, active_card, bring_into, new_card, recorded, snapshot
 from faulty_door import at_once, through
-from shop import BARE, CODE, DESK, OTHER, TILLS, UNKNOWN, name_of
+from shop import BARE, CODE, DESK, KEK, OTHER, TILLS, UNKNOWN, name_of
 
+from authsrv.keys import Purpose
+from authsrv.shell.rotation import rotate
 from authsrv.table import State
+from ledger.shell.door import open_door
 from loyalty.programme import AccessCode
 from protocol.messages import OriginalName, Response
 from protocol.numbers import Command, Flag, GivenReason, Reason, Result
@@ -198,6 +202,42 @@ class TestPartial:
         else:
             assert (answer.reason, answer.approved, answer.still_due) == (Reason.FUNDS, 0, 0)
             assert await shop.balance(card) == 3000
+
+    async def test_each_column_of_the_record_is_what_it_says(self, shop: Shop) -> None:
+        """No two of them are alike here, so that none can stand in another's place."""
+        async with open_door(shop.owner_dsn, schema=shop.schema, connections=1) as door:
+            await rotate(door, [KEK], Purpose.TOKEN, secrets.token_bytes, lambda _: None)
+        card = await active_card(shop, 3000, partial=True)
+        sold = await shop.till(2001).sale(card, 5000, flags=Flag.PARTIAL, cashier=77)
+        [row] = await shop.query(
+            """select module, sequence, command, result, reason, branch, unit, cashier, card, programme,
+                      programme_version, requested, approved, token_key, digest_key, tombstone, term_days, original_sequence,
+                      (select array_agg(p.amount) from unnest(postings) p) as moved
+                 from authorizations where number = $1""",
+            int(sold.authorization),
+        )
+        [programme] = await shop.query("select programme from cards where id = $1", shop.card_ids[card])
+        assert dict(row) == {
+            "module": 2001,
+            "sequence": sold.sequence,
+            "command": Command.SALE,
+            "result": Result.PARTLY,
+            "reason": Reason.NONE,
+            "branch": 2,
+            "unit": 978,
+            "cashier": 77,
+            "card": shop.card_ids[card],
+            "programme": programme["programme"],
+            "programme_version": 1,
+            "requested": 5000,
+            "approved": 3000,
+            "token_key": 2,
+            "digest_key": 1,
+            "tombstone": False,
+            "term_days": None,
+            "original_sequence": None,
+            "moved": [3000],
+        }
 
     async def test_the_whole_is_not_a_part(self, shop: Shop) -> None:
         """Where all is there, the flag changes nothing."""

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ledger.shell.door import Connection
 
 T = TypeVar("T")
+CARDS_OF = "select card from card_numbers where token = any($1)"
+RACED = {"authsrv_put_off_total": {}, "authsrv_faults_total": {"fault": "NameTaken"}}
 
 
 async def sales(shop: Shop, count: int = 1) -> list[Ask]:
@@ -487,6 +489,47 @@ class TestLanes:
                 lanes.close()
                 nursery.start_soon(lanes.run)
         assert sorted(answers) == [Result.APPROVED] * 50 + [Result.FUNDS] * 10
+        await shop.check_books()
+
+    async def test_laws_hold_while_cards_are_busy_and_copies_race(self, shop: Shop) -> None:
+        """Sixty sales of 1.00 on each of six cards of 50.00, each sent to two processes that share nothing but the
+        database, while a third takes and lets go of the cards. Of each card fifty are approved; both copies of a
+        request get the same bytes; some were put off and some batches ran again."""
+        asks = [ask for _ in range(6) for ask in await sales(shop, 60)]
+        cards = [row["card"] for row in await shop.query(CARDS_OF, list({ask.token for ask in asks}))]
+        random = secrets.SystemRandom()
+        order = random.sample(asks, len(asks))  # of both, so that copies meet
+        answers: dict[int, list[bytes]] = {ask.name.sequence: [] for ask in asks}
+        counted = {name: REGISTRY.get_sample_value(name, label) or 0 for name, label in RACED.items()}
+
+        async def meddle(connection: Connection) -> None:
+            while min(map(len, answers.values())) < 2:
+                card = random.choice(cards)
+                await connection.execute(f"begin; select from cards where id = {int(card)} for no key update")
+                await connection.execute("rollback")
+
+        async with (
+            open_door(shop.switch_dsn, schema=shop.schema) as one,
+            open_door(shop.switch_dsn, schema=shop.schema) as other,
+            open_door(shop.owner_dsn, schema=shop.schema) as third,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.cancel_scope.deadline = trio.current_time() + 60
+            for door in (one, other):
+                several = Lanes(door, shop.rules, lanes=1, batch_max=5, waiting_max=len(asks))
+                for ask in order:
+                    note = answers[ask.name.sequence].append
+                    assert several.queues.offer(Waiting(ask, trio.current_time() + 60, note))
+                several.close()
+                nursery.start_soon(several.run)
+            await third.run(meddle)
+        for sequence, (first, second) in answers.items():
+            assert first == second, sequence
+        told = [Response.decode(first).result for first, _ in answers.values()]
+        for card in range(6):
+            assert sorted(told[60 * card :][:60]) == [Result.APPROVED] * 50 + [Result.FUNDS] * 10
+        for name, label in RACED.items():
+            assert (REGISTRY.get_sample_value(name, label) or 0) > counted[name], name
         await shop.check_books()
 
     async def test_nothing_secret_shows(self, shop: Shop) -> None:

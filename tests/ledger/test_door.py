@@ -219,9 +219,11 @@ class TestCommit:
 
         async def commit_and_ask(connection: Connection) -> object:
             await slow_insert(connection)
-            return await connection.fetchval("select current_setting('statement_timeout')")
+            return await connection.fetchval(
+                "select current_setting('lock_timeout') || ' ' || current_setting('statement_timeout')"
+            )
 
-        assert await owner.run(commit_and_ask) == "5s"
+        assert await owner.run(commit_and_ask) == "1500ms 5s"
 
     async def test_a_backend_killed_in_it_leaves_a_doubt(self, owner: Door, admin: Door, slow_insert: Work) -> None:
         """A backend that is killed during COMMIT is `InDoubt`, because the row may be there."""

@@ -31,7 +31,7 @@ from books import (
     until_blocked,
 )
 
-from ledger.names import authorization_number
+from ledger.names import RECORDED_DAYS_AHEAD, RECORDED_DAYS_BACK, authorization_number
 
 if TYPE_CHECKING:
     from ledger.shell.door import Connection
@@ -660,6 +660,16 @@ class TestDays:
             assert await contents(owner) == before
             await load(switch, 2, FIRST, 3, booked_on=day)
             assert await issuer_balances(owner) == {TENDER: -103}
+
+        play(issuer, scene)
+
+    def test_what_may_be_recorded_is_what_reconciling_takes_for_good(self, issuer: Any) -> None:
+        """The window of names stands in the program; the view that looks at rows again has the same one."""
+
+        async def scene(owner: Connection, _switch: Connection) -> None:
+            definition = await owner.fetchval("select pg_get_viewdef('wrong_authorizations')")
+            assert f"day - {RECORDED_DAYS_BACK})" in definition
+            assert f"day + {RECORDED_DAYS_AHEAD})" in definition
 
         play(issuer, scene)
 
