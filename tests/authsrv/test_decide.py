@@ -211,8 +211,8 @@ class TestPartial:
         sold = await shop.till(2001).sale(card, 5000, flags=Flag.PARTIAL, cashier=77)
         [row] = await shop.query(
             """select module, sequence, command, result, reason, branch, unit, cashier, card, programme,
-                      programme_version, requested, approved, token_key, digest_key, tombstone, term_days, original_sequence,
-                      (select array_agg(p.amount) from unnest(postings) p) as moved
+                      programme_version, requested, approved, token_key, digest_key, tombstone, term_days,
+                      original_sequence, (select array_agg(p.amount) from unnest(postings) p) as moved
                  from authorizations where number = $1""",
             int(sold.authorization),
         )
