@@ -9,8 +9,8 @@ What must hold:
     handed over is let in as if it had been accepted.
   * Nothing is handed to a worker that is not there. It is there from when it begins to accept until it stops, or until
     the first process sees that it has ended; the next one in its place takes what was still on its way to it.
-  * One that stands still gets no more than it would take in one turn. One that may open no further file is not there
-    until it has let go of a connection, and loses nothing: what is on its way to it waits.
+  * One that stands still gets no more than it would take in one turn. One that may open no further file is full until
+    it has taken or let go of a connection; what is on its way to it waits.
 
 The counts lie in memory that all processes share, each written by one of them alone; that a number is read a moment
 late, or not written as its writer was killed, deals one connection less evenly, and no more.
@@ -26,6 +26,7 @@ TAKEN_A_TURN: Final = 64
 FILES_A_WORKER: Final = 2  # that each process keeps of each
 NUMBER_BYTES: Final = 8
 ABSENT: Final = 2**62  # more than anybody can have
+FULL: Final = 2**61  # the same of one who is there, and has no room
 
 
 class Table:
@@ -42,6 +43,10 @@ class Table:
         for worker in self.workers:
             self.set_open(worker, ABSENT)
 
+    def is_there(self, worker: int) -> bool:
+        """Whether a worker takes connections, or would if it had room."""
+        return self._numbers[worker] < ABSENT
+
     def load(self, worker: int) -> int:
         """How many connections a worker has or is about to take."""
         return self._numbers[worker] + self.on_the_way(worker)
@@ -52,7 +57,7 @@ class Table:
         return given - self._numbers[self._taken(worker)]
 
     def set_open(self, worker: int, connections: int) -> None:
-        """How many connections a worker has open; `ABSENT`: it takes none."""
+        """How many connections a worker has open; `FULL`: it has no room; `ABSENT`: it takes none."""
         self._numbers[worker] = connections
 
     def count_given(self, giver: int, taker: int) -> None:
@@ -100,7 +105,7 @@ class Deal:
         table, load = self._table, self._table.load
         takers = [each for each in table.workers if table.on_the_way(each) < TAKEN_A_TURN]
         taker = min(takers, key=load, default=self._place)
-        if load(taker) >= load(self._place):
+        if load(taker) >= min(load(self._place), FULL):
             return False
         try:
             socket.send_fds(table.ends[taker][0], [b"\0"], [accepted.fileno()])
@@ -113,14 +118,14 @@ class Deal:
     def take(self) -> socket.socket | None:
         """A connection that was handed over; None where there is none any more.
 
-        Raises OSError where this process may open no further file: then it is not there, until it notes how many
-        connections it has.
+        Raises OSError where this process may open no further file: then it is full, until it notes how many connections
+        it has.
         """
         while True:
             try:
                 os.close(os.dup(self.inbox.fileno()))  # a descriptor that there is no room for would be lost
             except OSError:
-                self._table.set_open(self._place, ABSENT)
+                self._table.set_open(self._place, FULL)
                 raise
             try:
                 _, descriptors, _, _ = socket.recv_fds(self.inbox, 1, 1)

@@ -91,10 +91,11 @@ class Lanes:
         self._rules = rules
         self._batch_max = batch_max
         self.queues = Queues(lanes, waiting_max)
+        self._waited_in = [*self.queues.each]  # and those of halves that wait for their other half
 
     async def run(self) -> None:
         """Settle what is offered until `close`, then what is left."""
-        async with overdue_refused(self.queues.each, self._turn_away), trio.open_nursery() as nursery:
+        async with overdue_refused(self._waited_in, self._turn_away), trio.open_nursery() as nursery:
             for queue in self.queues.each:
                 nursery.start_soon(self._serve, queue)
 
@@ -181,7 +182,7 @@ class Lanes:
                     return
             fault = None
             if attempts >= ATTEMPTS_MAX or names < 0:
-                logger.warning("a batch of %d is given up: others were in its way too often", len(batch))
+                logger.warning("a batch of %d is given up: it came to nothing too often", len(batch))
                 attempts, names = 0, 2 * len(batch)
                 batch = self._refuse(batch, Reason.NO_DATABASE)
                 back_off_s = await _rest(back_off_s)
@@ -232,8 +233,15 @@ class Lanes:
                 pending.stay_silent()
             return
         middle = len(batch) // 2
-        await self.settle(batch[:middle])
-        await self.settle(batch[middle:])
+        others = Queue(len(batch))
+        for pending in batch[middle:]:
+            others.put(pending)
+        self._waited_in.append(others)
+        try:
+            await self.settle(batch[:middle])
+        finally:
+            self._waited_in.remove(others)
+        await self.settle(others.take(len(batch)))
 
     def _timely(self, batch: list[Pending]) -> list[Pending]:
         """Those whose deadline has not passed; the others are told, or left in silence where they are in doubt."""

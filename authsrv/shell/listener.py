@@ -113,6 +113,7 @@ class Listener:
                         await self._wait_for_room(error)
                         break
                     continue  # it was gone before it was taken
+                self._tell()  # there is room
                 if self._deal is None or not self._deal.hand_over(accepted):
                     self._let_in(accepted, tls)
 
@@ -126,6 +127,7 @@ class Listener:
                     await self._wait_for_room(error)
                     break
                 if taken is None:
+                    self._tell()
                     break
                 self._let_in(taken, tls)
 

@@ -16,12 +16,15 @@ LOOKED_AFTER_S: Final = 1.0
 
 @asynccontextmanager
 async def overdue_refused(queues: Sequence[Queue], refuse: Callable[[list[Pending]], object]) -> AsyncIterator[None]:
-    """Meanwhile `refuse` is called with those whose deadline passes in these queues, a second later at most."""
+    """Meanwhile `refuse` is called with those whose deadline passes in these queues, a second later at most.
+
+    Queues may come to `queues` and go while they are looked at.
+    """
 
     async def look() -> None:
         while True:
             await trio.sleep(LOOKED_AFTER_S)
-            for queue in queues:
+            for queue in [*queues]:
                 if late := queue.take_late(trio.current_time()):
                     refuse(late)
 

@@ -70,8 +70,9 @@ def fork(count: int) -> Worker:
                 killed.add(place)
                 to_begin_again.append(place)
                 continue
-            if place in killed and running and not stopping:
-                logger.error("worker %d could not go on in its place; it is started once more", place)
+            serving = any(each not in killed or table.is_there(each) for each in running.values())
+            if place in killed and serving and not stopping:
+                logger.error("worker %d could not go on in its place; it is tried again", place)
                 to_begin_again.append(place)
                 continue
             code = code or abs(os.waitstatus_to_exitcode(status))

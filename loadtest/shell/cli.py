@@ -87,8 +87,8 @@ def run(
     """
     chosen = _profile(profile).changed(duration_s=duration_s, rate_per_s=rate)
     settings = _settings(setting)
-    if html is not None and not html.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {html.parent}", param_hint="--html")
+    if html is not None and not os.access(html.absolute().parent, os.W_OK):
+        raise typer.BadParameter(f"nothing can be written to the folder {html.parent}", param_hint="--html")
     with open_ground(data_dir) as ground, running_switch(ground, settings) as switch:
         _progress(f"the switch is process {switch.pid}")
         outcome = run_profile(ground, switch, chosen, seed=seed, progress=_progress)
@@ -149,7 +149,7 @@ def bounds(
     settings = {"workers": str(os.cpu_count() or 1)} | _settings(setting)
     with open_ground(data_dir) as ground:
         result = measure_bounds(ground, settings, turn_s=turn_s, rounds=rounds, seed=seed, progress=_progress)
-    _report(result, as_json)
+    _report(result | _build(), as_json)
 
 
 @app.command()
@@ -283,7 +283,8 @@ def _progress(text: str) -> None:
 def main() -> None:
     """The command `authsrv-loadtest`. Ended by SIGTERM or SIGHUP, it leaves no process behind, as with ^C."""
     for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, signal.default_int_handler)
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(ending, signal.default_int_handler)
     _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))  # a socket for each line and each newcomer
     try:

@@ -41,6 +41,7 @@ T = TypeVar("T")
 
 KIT: Final = "loadtest.json"
 LOCK: Final = "loadtest.lock"
+PASSABLE: Final = 0o711  # the database's account must pass through the folder
 REMOVED_WITHIN_S: Final = 10.0
 PROGRAMME: Final = "gift.toml"
 BRANCHES: Final = ((1, "Centre"), (2, "Harbour"))
@@ -118,7 +119,7 @@ def open_ground(folder: Path | None = None, size: Size = Size()) -> Iterator[Gro
             yield ground
         return
     folder = Path(tempfile.mkdtemp(prefix="authsrv-loadtest-"))
-    folder.chmod(0o711)  # the database's account must pass through it
+    folder.chmod(PASSABLE)
     try:
         with _opened(folder, size) as ground:
             yield ground
@@ -132,16 +133,19 @@ def _opened(folder: Path, size: Size) -> Iterator[Ground]:
         raise GroundError(f"{folder} is a file; give a folder")
     if folder.is_dir() and any(folder.iterdir()) and not ((folder / KIT).exists() or (folder / LOCK).exists()):
         raise GroundError(f"{folder} holds something else than load tests; give a new folder, or one that they made")
-    attachment = embedded.attach(folder, create=True)
-    try:
-        with (folder / LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise GroundError(f"{folder} is used by another run; wait for it or give another folder") from None
+    if not folder.exists():
+        folder.mkdir()
+        folder.chmod(PASSABLE)
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise GroundError(f"{folder} is used by another run; wait for it or give another folder") from None
+        attachment = embedded.attach(folder, create=True)
+        try:
             yield _furnished(folder, attachment, size)
-    finally:
-        attachment.detach()
+        finally:
+            attachment.detach()
 
 
 def _remove(folder: Path) -> None:

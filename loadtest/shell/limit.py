@@ -77,6 +77,7 @@ class Limit:
         workers = int(settings.get("workers", "1"))
         self.lanes = workers * int(settings.get("lanes", lanes_for(workers)))
         self.batch = int(settings.get("batch_max", Service().batch_max))
+        self.put_off = 0  # how often one was left to the next batch
         self._ground = ground
         self._random = Random(seed)  # noqa: S311 - which card is next
         self._today = dt.datetime.now(dt.UTC).date()
@@ -184,10 +185,13 @@ class Limit:
         async def lane(connection: asyncpg.Connection[asyncpg.Record], batches: list[_Batch]) -> int:
             done, put_off = 0, _Batch([], [])
             for fresh in batches:
-                batch = fresh.with_first(put_off)
+                batch = fresh
+                if put_off.rows:
+                    batch = fresh.with_first(put_off).part(range(self.batch))
                 busy = await self._settle(connection, batch, wait=bool(put_off.rows))
                 done += len(batch.rows) - len(busy)
                 put_off = batch.part(busy)
+                self.put_off += len(busy)
                 if clock() >= until:
                     break
             return done
@@ -212,7 +216,9 @@ class Limit:
             while coming or came:
                 if not came and (early := coming[0] - (clock() - started)) > 0:
                     await asyncio.sleep(early)
-                come = min(bisect_right(coming, clock() - started), self.batch)
+                come = min(bisect_right(coming, clock() - started), self.batch - len(came))
+                if not come and not came:
+                    continue
                 batch, came = next(batches).part(range(come)).with_first(put_off), came + coming[:come]
                 del coming[:come]
                 busy = await self._settle(connection, batch, wait=bool(put_off.rows))

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -56,7 +57,7 @@ class Switch:
             try:
                 with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as page:
                     text = page.read().decode()
-            except OSError:
+            except (OSError, HTTPException):
                 raise SwitchError("the switch ended, or stands still, while it was measured") from None
             for family in text_string_to_metric_families(text):
                 if family.name == _BATCHES:

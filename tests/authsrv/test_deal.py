@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from authsrv.shell.deal import ABSENT, TAKEN_A_TURN, Deal, Table
+from authsrv.shell.deal import ABSENT, FULL, TAKEN_A_TURN, Deal, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,6 +152,11 @@ def test_who_has_no_room_for_it_is_not_there_and_loses_nothing(table: Table) -> 
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert not first.hand_over(further)
+        assert table.is_there(2)
+        table.set_open(0, FULL)
+        table.set_open(1, ABSENT)
+        assert not first.hand_over(further)  # not to who is not there, however full all others are
+        first.note(5)
         third.note(3)
         assert table.load(2) == 4
         arrived = third.take()

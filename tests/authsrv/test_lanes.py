@@ -20,7 +20,7 @@ from shop import CODE, CODED, Waiting
 
 from authsrv.shell import lanes
 from authsrv.shell.lanes import Lanes
-from ledger.faults import BadRow, Conflict, InDoubt, LedgerFault, NameTaken, Unavailable
+from ledger.faults import BadRow, Conflict, InDoubt, LedgerFault, NameTaken, TooMuch, Unavailable
 from ledger.shell import store
 from ledger.shell.door import open_door
 from protocol.messages import Response
@@ -452,6 +452,36 @@ class TestLanes:
         assert reasons == [Reason.NONE, Reason.TOO_LATE, Reason.NONE]
         assert await recorded(shop) == count + 2
 
+    async def test_who_waits_for_the_other_half_of_a_batch_is_told(self, shop: Shop, mock_clock: MockClock) -> None:
+        """A batch that was too much is halved; while its first half is on its way for ever, the second one gets 91 at
+        its deadline and no record."""
+        asks, told = await sales(shop, 4), dict[int, int]()
+        count, begun, free = await recorded(shop), trio.Event(), trio.Event()
+
+        class Still(FaultyDoor):
+            async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+                if self.calls == 1:  # the first half
+                    begun.set()
+                    await free.wait()
+                return await super().run(work)
+
+        shop_lanes = through(shop, Still(shop, TooMuch())).lanes
+        async with trio.open_nursery() as nursery:
+            for ask, deadline_s in zip(asks, (60, 60, 15, 15), strict=True):
+
+                def note(answer: bytes, ask: Ask = ask) -> None:
+                    told[ask.name.sequence] = Response.decode(answer).reason
+
+                assert shop_lanes.queues.offer(Waiting(ask, trio.current_time() + deadline_s, note))
+            nursery.start_soon(shop_lanes.run)
+            await begun.wait()
+            mock_clock.jump(20)
+            await trio.testing.wait_all_tasks_blocked()
+            assert told == {ask.name.sequence: Reason.TOO_LATE for ask in asks[2:]}
+            free.set()
+            shop_lanes.close()
+        assert await recorded(shop) == count + 2
+
     @pytest.mark.parametrize("happened", [True, False])
     async def test_doubt_in_a_later_batch_is_that_batchs(
         self, shop: Shop, monkeypatch: pytest.MonkeyPatch, happened: bool
@@ -497,13 +527,13 @@ class TestLanes:
         request get the same bytes; some were put off and some batches ran again."""
         asks = [ask for _ in range(6) for ask in await sales(shop, 60)]
         cards = [row["card"] for row in await shop.query(CARDS_OF, list({ask.token for ask in asks}))]
-        random = secrets.SystemRandom()
+        random, until = secrets.SystemRandom(), trio.current_time() + 60
         order = random.sample(asks, len(asks))  # of both, so that copies meet
         answers: dict[int, list[bytes]] = {ask.name.sequence: [] for ask in asks}
         counted = {name: REGISTRY.get_sample_value(name, label) or 0 for name, label in RACED.items()}
 
         async def meddle(connection: Connection) -> None:
-            while min(map(len, answers.values())) < 2:
+            while min(map(len, answers.values())) < 2 and trio.current_time() < until:
                 card = random.choice(cards)
                 await connection.execute(f"begin; select from cards where id = {int(card)} for no key update")
                 await connection.execute("rollback")
@@ -514,7 +544,6 @@ class TestLanes:
             open_door(shop.owner_dsn, schema=shop.schema) as third,
             trio.open_nursery() as nursery,
         ):
-            nursery.cancel_scope.deadline = trio.current_time() + 60
             for door in (one, other):
                 several = Lanes(door, shop.rules, lanes=1, batch_max=5, waiting_max=len(asks))
                 for ask in order:
@@ -523,6 +552,7 @@ class TestLanes:
                 several.close()
                 nursery.start_soon(several.run)
             await third.run(meddle)
+        assert {len(both) for both in answers.values()} == {2}
         for sequence, (first, second) in answers.items():
             assert first == second, sequence
         told = [Response.decode(first).result for first, _ in answers.values()]

@@ -127,7 +127,7 @@ async def test_a_killed_worker_that_cannot_begin_again_ends_nobody(shop: Shop) -
         await shop.query("update schema_version set version_num = '9999'")
         killed, kept = switch.workers()
         os.kill(killed, signal.SIGKILL)
-        await switch.logs("started once more", 2)
+        await switch.logs("it is tried again", 2)
         await switch.sells(shop, SOLD)
         await shop.query("update schema_version set version_num = $1", version)
         await switch.logs("listening on", WORKERS + 1)

@@ -99,6 +99,7 @@ def test_the_batch_sql_writes_what_the_switch_writes(ground: Ground) -> None:
     done, took_s = limit.measure(limit.ready(0.5), 0.5)
     written = ground.query("select count(*) as rows from authorizations")[0]["rows"] - before
     assert written == done >= 50
+    assert limit.put_off > 0
     assert took_s >= 0.5
     assert ground.query("select count(*) as rows from postings")[0]["rows"] == before + written
     assert not [finding for finding, sql in BOOKS.items() if ground.query(sql)]

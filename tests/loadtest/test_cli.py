@@ -84,7 +84,7 @@ def test_what_cannot_be_run_is_said_in_a_line(folder: Path) -> None:
         (("run", "terminals", "--set", "listen=x:1"), "given by the harness"),
         (("run", "terminals", "--set", "lanes"), "not NAME=VALUE"),
         (("run", "terminals", "--duration-s", "inf"), "less than or equal to"),
-        (("run", "terminals", "--html", "/nowhere/page.html"), "no folder /nowhere"),
+        (("run", "terminals", "--html", "/nowhere/page.html"), "written to the folder /nowhere"),
         (("growth", "/nowhere"), "does not exist"),
     ],
 )
