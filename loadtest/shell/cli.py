@@ -46,7 +46,9 @@ FAULTS: Final = (
     SwitchError,
 )
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, add_completion=False)
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_show_locals=False, add_completion=False, rich_markup_mode=None
+)
 
 DataDir = Annotated[
     Path | None,
@@ -183,6 +185,8 @@ def grow(
 
     Example: authsrv-loadtest grow /var/lib/grown --cards 100000 --authorizations 400000
     """
+    if cards > authorizations:
+        raise typer.BadParameter(f"{cards} cards need as many to be sold", param_hint="--authorizations")
     with open_ground(data_dir, Size(cards=0, fresh_cards=0)) as ground:
         growing.grow(ground, cards=cards, authorizations=authorizations, seed=seed, progress=_progress)
 

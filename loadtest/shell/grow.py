@@ -105,7 +105,7 @@ async def _fill(
     for start in range(0, cards + FRESH_CARDS, CHUNK):
         places = range(start, min(start + CHUNK, cards + FRESH_CARDS))
         await _copy_cards(connection, ring, patterns[True].card, places, first_id, history.balances, unit)
-        progress(f"{places.stop} cards")
+        progress(f"{places.stop} of {cards + FRESH_CARDS} cards, {FRESH_CARDS} of which runs sell")
     for month, serial in history.serials.items():
         await connection.execute(f"select setval('numbers_{month:%Y%m}', {serial})")
     progress("closing the days")

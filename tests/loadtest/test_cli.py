@@ -86,6 +86,7 @@ def test_what_cannot_be_run_is_said_in_a_line(folder: Path) -> None:
         (("run", "terminals", "--duration-s", "inf"), "less than or equal to"),
         (("run", "terminals", "--html", "/nowhere/page.html"), "written to the folder /nowhere"),
         (("growth", "/nowhere"), "does not exist"),
+        (("grow", "/nowhere", "--cards", "100", "--authorizations", "50"), "100 cards need as many to be sold"),
     ],
 )
 def test_a_mistake_is_told_before_anything_is_made(arguments: tuple[str, ...], told: str) -> None:
