@@ -133,9 +133,7 @@ def _opened(folder: Path, size: Size) -> Iterator[Ground]:
         raise GroundError(f"{folder} is a file; give a folder")
     if folder.is_dir() and any(folder.iterdir()) and not ((folder / KIT).exists() or (folder / LOCK).exists()):
         raise GroundError(f"{folder} holds something else than load tests; give a new folder, or one that they made")
-    if not folder.exists():
-        folder.mkdir()
-        folder.chmod(PASSABLE)
+    embedded.make_folder(folder, None, PASSABLE)
     with (folder / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -154,13 +152,10 @@ def _remove(folder: Path) -> None:
     while True:
         try:
             shutil.rmtree(folder)
-        except FileNotFoundError:
-            if not folder.exists():
-                return
         except OSError:
-            if time.monotonic() >= deadline:
+            if folder.exists() and time.monotonic() >= deadline:
                 raise
-        else:
+        if not folder.exists():
             return
         time.sleep(0.1)
 

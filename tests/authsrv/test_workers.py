@@ -60,11 +60,15 @@ class Program:
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
-    async def sells(self, shop: Shop, amount: int) -> None:
-        """Whoever the kernel gives the connection to, a sale is approved."""
+    async def does(self, shop: Shop, command: Command, amount: int) -> None:
+        """Whoever the kernel gives the connection to, it is approved."""
         async with connect(("127.0.0.1", self.port)) as wire:
             caller = await wire.sign_on(shop, shop.identities[TILLS[0]])
-            assert (await caller.ask(Command.SALE, card=OTHER, amount=amount)).result == Result.APPROVED
+            assert (await caller.ask(command, card=OTHER, amount=amount)).result == Result.APPROVED
+
+    async def sells(self, shop: Shop, amount: int) -> None:
+        """The same of a sale."""
+        await self.does(shop, Command.SALE, amount)
 
 
 def sockets(pid: int) -> int:
@@ -95,9 +99,7 @@ async def test_a_killed_worker_is_started_again_and_all_end_on_sigterm(shop: Sho
     """Every connection is served, before and after; one SIGTERM to the first process drains them all, exit 0."""
     async with program(shop) as switch:
         await switch.logs("listening on", WORKERS)
-        async with connect(("127.0.0.1", switch.port)) as wire:
-            caller = await wire.sign_on(shop, shop.identities[TILLS[1]])
-            assert (await caller.ask(Command.ACTIVATE, card=OTHER, amount=LOADED)).result == Result.APPROVED
+        await switch.does(shop, Command.ACTIVATE, LOADED)
         for _ in range(8):
             await switch.sells(shop, 1)
         killed, kept = switch.workers()
@@ -120,9 +122,7 @@ async def test_a_killed_worker_that_cannot_begin_again_ends_nobody(shop: Shop) -
     """While its successor is refused by the database the other one serves; when that is over there are two again."""
     async with program(shop) as switch:
         await switch.logs("listening on", WORKERS)
-        async with connect(("127.0.0.1", switch.port)) as wire:
-            caller = await wire.sign_on(shop, shop.identities[TILLS[1]])
-            assert (await caller.ask(Command.ACTIVATE, card=OTHER, amount=LOADED)).result == Result.APPROVED
+        await switch.does(shop, Command.ACTIVATE, LOADED)
         [[version]] = await shop.query("select version_num from schema_version")
         await shop.query("update schema_version set version_num = '9999'")
         killed, kept = switch.workers()

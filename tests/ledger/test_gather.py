@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -28,7 +29,7 @@ from ledger.names import RECORDED_DAYS_AHEAD, RECORDED_DAYS_BACK, authorization_
 from ledger.shell.door import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncIterator, Awaitable
 
     from ledger.shell.door import Connection
 
@@ -59,16 +60,24 @@ def of_second(day: dt.date, *more: Any) -> tuple[Any, ...]:
     return (MODULE, day, 2000, b"second", False, *(more or (None,) * 3), None, None)
 
 
+@asynccontextmanager
+async def beside_who_holds_the_first(
+    issuer: Any, owner: Connection, switch: Connection, day: dt.date
+) -> AsyncIterator[tuple[Connection, int]]:
+    """A further connection, while `switch` holds the first card and has taken so many numbers of the month."""
+    async with connected(issuer.switch_dsn) as other:
+        await switch.execute("begin")
+        await gather(switch, [day], b"first")
+        yield other, await owner.fetchval(TAKEN.format(day))
+
+
 class TestBusyCards:
     def test_a_batch_goes_on_without_a_card_that_another_one_holds(self, issuer: Any) -> None:
         """It locks what is free and says what is not; who asks for that gets no number. Later all is free."""
 
         async def scene(owner: Connection, switch: Connection) -> None:
             day = await today(owner)
-            async with connected(issuer.switch_dsn) as other:
-                await switch.execute("begin")
-                await gather(switch, [day], b"first")
-                taken = await owner.fetchval(TAKEN.format(day))
+            async with beside_who_holds_the_first(issuer, owner, switch, day) as (other, taken):
                 found = await gather(other, [day, day], b"first", wait=False, further=[of_second(day)])
                 assert [card["id"] for card in found["cards"]] == [SECOND]
                 assert found["busy"] == [1, 2]
@@ -327,10 +336,7 @@ class TestGather:
 
         async def scene(owner: Connection, switch: Connection) -> None:
             day = await today(owner)
-            async with connected(issuer.switch_dsn) as other:
-                await switch.execute("begin")
-                await gather(switch, [day], b"first")
-                taken = await owner.fetchval(TAKEN.format(day))
+            async with beside_who_holds_the_first(issuer, owner, switch, day) as (other, taken):
                 await other.execute("set lock_timeout = 1")
                 await refused(gather(other, [day, day], b"first"), "55P03")
                 assert await owner.fetchval(TAKEN.format(day)) == taken == 1

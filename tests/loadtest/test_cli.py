@@ -105,6 +105,17 @@ def test_a_folder_is_for_one_run_at_a_time(folder: Path) -> None:
         assert ground.query("select 1")
 
 
+def test_a_new_folder_may_lie_in_a_new_one() -> None:
+    """Whatever is missing above it is made as well, so that the database's account can pass."""
+    made = Path(tempfile.mkdtemp(prefix="authsrv-", dir="/tmp"))  # as above
+    made.chmod(0o711)
+    try:
+        with open_ground(made / "new" / "newer", Size(modules=1, cards=0, fresh_cards=0)) as ground:
+            assert ground.query("select 1")
+    finally:
+        shutil.rmtree(made)
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     """A switch's folder is not filled with load; one that is empty is taken."""
     (tmp_path / "kek").write_text("")
