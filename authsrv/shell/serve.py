@@ -29,6 +29,7 @@ from authsrv.shell.tls import tls_context
 from authsrv.shell.workers import Worker, fork
 from ledger.faults import LedgerFault
 from ledger.shell import store
+from ledger.shell.cores import core_of
 from ledger.shell.database import open_database
 from ledger.shell.door import Door, check_server, open_door
 from protocol.switch import Limits
@@ -58,6 +59,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     caps: Caps = field(default_factory=Caps)
     metrics: tuple[str, int] | None = None
+    core: int | None = None  # that it keeps to, with the server's processes that work for it
 
 
 async def run_switch(
@@ -79,7 +81,7 @@ async def run_switch(
     answer at the start.
     """
     connections = service.lanes + READERS + SPARE_CONNECTIONS
-    async with open_door(switch_dsn, schema=schema, connections=connections) as door:
+    async with open_door(switch_dsn, schema=schema, connections=connections, core=service.core) as door:
         await door.run(check_server)
         await door.run(store.make_months)
         rules = Rules(kek, key_source)
@@ -241,6 +243,7 @@ def service_of(settings: Settings, worker: Worker | None = None) -> Service:
         drain_s=settings.drain_s,
         caps=Caps(_make_room(settings.connections_max, settings.workers), settings.sessions_max),
         metrics=(settings.metrics.host, settings.metrics.port + place) if settings.metrics else None,
+        core=core_of(place, settings.workers) if worker and settings.keep_to_cores else None,
     )
 
 

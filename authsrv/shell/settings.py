@@ -101,6 +101,11 @@ class Settings(BaseSettings):
         le=64,
         description="processes on the port, 1 to 64; what follows is for each, metrics on one port after the other",
     )
+    keep_to_cores: bool = Field(
+        True,
+        description="true or false: each of as many workers as there are cores keeps to one of them, with the processes"
+        " of a server on this host that work for it",
+    )
     lanes: int | None = Field(
         None, ge=1, le=64, description="transactions at once, 1 to 64; else 2, or 1 in each of several workers"
     )
@@ -145,7 +150,7 @@ class Settings(BaseSettings):
 
 
 DEFAULTS: Final = {
-    field.alias or name: str(field.default)
+    field.alias or name: str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
     for name, field in Settings.model_fields.items()
     if field.default is not None
 }

@@ -32,6 +32,7 @@ import trio
 
 from ledger.faults import BadRow, Conflict, InDoubt, LedgerFault, NameTaken, Unavailable, Unfit
 from ledger.shell.bridge import Bridge, open_bridge
+from ledger.shell.cores import share_core
 from ledger.shell.exchange import Exchange, exchange_of
 from ledger.shell.revisions import HEAD
 
@@ -76,12 +77,14 @@ class Door:
         connections: int,
         wait_s: float,
         connect_s: float,
+        core: int | None,
     ) -> None:
         self._bridge = bridge
         self._dsn = dsn
         self._settings = settings
         self._wait_s = wait_s
         self._connect_s = connect_s
+        self._core = core
         self._free = trio.Semaphore(connections)
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
@@ -137,7 +140,11 @@ class Door:
             if not connection.is_closed():
                 return connection
         connection = await asyncpg.connect(self._dsn, timeout=self._connect_s, server_settings=self._settings)
-        _keep_alive(connection)
+        # asyncpg shows its transport in no public way.
+        end = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # noqa: SLF001
+        _keep_alive(end)
+        if self._core is not None:
+            share_core(self._core, end, connection.get_server_pid())
         return connection
 
     async def _give_back(self, connection: Connection) -> None:
@@ -170,12 +177,14 @@ async def open_door(
     wait_s: float = 2.0,
     connect_s: float = 3.0,
     application: str = "authsrv",
+    core: int | None = None,
 ) -> AsyncIterator[Door]:
     """Open the door to the database of `dsn`, for one issuer's `schema`.
 
     At most `connections` are made, each when it is first needed, so this succeeds without a database. `wait_s` bounds
     the wait for a free one, `connect_s` the making of one, both in seconds. `application` is how the server's views
-    show us.
+    show us. Where a `core` is given, we and the server's processes that work for us keep to it, if
+    those are ours to bind.
     """
     settings = {
         "application_name": application,
@@ -193,7 +202,7 @@ async def open_door(
     }
     failure: Exception | None = None
     async with open_bridge(_note) as bridge:
-        door = Door(bridge, dsn, settings, connections=connections, wait_s=wait_s, connect_s=connect_s)
+        door = Door(bridge, dsn, settings, connections=connections, wait_s=wait_s, connect_s=connect_s, core=core)
         try:
             yield door
         except Exception as error:  # noqa: BLE001 -- raised below, where the bridge's nursery cannot wrap it in a group
@@ -209,10 +218,8 @@ def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     logger.warning("left over by the database driver: %s", type(context.get("exception")).__name__)
 
 
-def _keep_alive(connection: Connection) -> None:
+def _keep_alive(end: socket.socket) -> None:
     """Let our kernel end a connection whose host is gone: nothing else ends the wait for a COMMIT's answer."""
-    # asyncpg shows its transport in no public way.
-    end = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # noqa: SLF001
     if end.family == socket.AF_UNIX:
         return
     end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from authsrv.shell.settings import NAMES, Address, SettingsError, load_settings
+from authsrv.shell.settings import DEFAULTS, NAMES, Address, SettingsError, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +91,15 @@ def test_counts_have_bounds(name: str, low: int, high: int) -> None:
     for wrong in (str(low - 1), str(high + 1), "many", "1.5"):
         with pytest.raises(SettingsError, match=f"--{name.replace('_', '-')} is {wrong}, which cannot be"):
             load_settings({name: wrong})
+
+
+def test_workers_keep_to_cores_unless_told_otherwise() -> None:
+    """Either word says it, and nothing else does."""
+    assert load_settings({}).keep_to_cores
+    assert [load_settings({"keep_to_cores": word}).keep_to_cores for word in ("true", "false")] == [True, False]
+    assert DEFAULTS["keep_to_cores"] == "true"
+    with pytest.raises(SettingsError, match="--keep-to-cores is 2, which cannot be; give true or false"):
+        load_settings({"keep_to_cores": "2"})
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "3601", "inf", "nan"])

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 import trio
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 PATIENCE_S = 20
+CORES = sorted(os.sched_getaffinity(0))[:WORKERS] if sys.platform == "linux" else []
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
 
@@ -79,14 +81,26 @@ def sockets(pid: int) -> int:
 
 
 @asynccontextmanager
-async def program(shop: Shop, *, taken: socket.socket | None = None) -> AsyncIterator[Program]:
-    """Two workers over the shop's database, on a port that is free or that `taken` holds."""
+async def program(shop: Shop, *further: str, taken: socket.socket | None = None) -> AsyncIterator[Program]:
+    """Two workers over the shop's database, on a port that is free or that `taken` holds, where it has two cores at
+    most."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = (taken or free).getsockname()[1]
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "authsrv", "serve", "--workers", str(WORKERS), "--listen", f"127.0.0.1:{port}"],
+        [
+            sys.executable,
+            "-m",
+            "authsrv",
+            "serve",
+            "--workers",
+            str(WORKERS),
+            "--listen",
+            f"127.0.0.1:{port}",
+            *further,
+        ],
         env=os.environ | {"AUTHSRV_DATABASE": shop.switch_dsn, "AUTHSRV_SCHEMA": shop.schema, "AUTHSRV_KEK": KEK.hex()},
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: os.sched_setaffinity(0, CORES),
     )
     try:
         yield Program(process, port)
@@ -144,6 +158,38 @@ async def test_where_nobody_is_left_to_serve_all_ends(shop: Shop) -> None:
         for worker in switch.workers():
             os.kill(worker, signal.SIGKILL)
         assert await switch.ends() == 1
+
+
+async def serving(shop: Shop) -> set[int]:
+    """The processes of the server that work for whoever has the switch's role."""
+    rows = await shop.query("select pid from pg_stat_activity where usename = $1", urlsplit(shop.switch_dsn).username)
+    return {row["pid"] for row in rows}
+
+
+@pytest.mark.skipif(len(CORES) < WORKERS, reason="there is one core for both")
+async def test_each_worker_keeps_to_a_core_with_those_that_work_for_it(shop: Shop) -> None:
+    """The one that takes a killed one's place too; nobody does where it is not wanted."""
+    others = await serving(shop)
+
+    async def cores(switch: Program) -> tuple[set[frozenset[int]], set[frozenset[int]]]:
+        """On which its workers may run, and on which those of the server that work for them."""
+        pids = set(switch.workers()), await serving(shop) - others
+        workers, servers = [{frozenset(os.sched_getaffinity(pid)) for pid in each} for each in pids]
+        return workers, servers
+
+    each_on_its_own = {frozenset({core}) for core in CORES}
+    async with program(shop) as switch:
+        await switch.logs("listening on", WORKERS)
+        assert await cores(switch) == (each_on_its_own, each_on_its_own)
+        os.kill(switch.workers()[0], signal.SIGKILL)
+        await switch.logs("listening on", WORKERS + 1)
+        assert await cores(switch) == (each_on_its_own, each_on_its_own)
+        switch.process.send_signal(signal.SIGTERM)
+        assert await switch.ends() == 0
+    async with program(shop, "--keep-to-cores", "false") as switch:
+        await switch.logs("listening on", WORKERS)
+        anywhere = {frozenset(CORES)}
+        assert await cores(switch) == (anywhere, {frozenset(os.sched_getaffinity(0))})
 
 
 async def test_connections_are_dealt_evenly(shop: Shop) -> None:
