@@ -37,6 +37,7 @@ from loadtest.shell.run import Shift, run_profile
 from loadtest.shell.switch import running_switch, runs_compiled
 
 CLIENTS: Final = 8
+TURNS_A_ROUND: Final = 10
 PROFILES: Final = ("concentrator", "terminals")
 REFUSING: Final = {"waiting_max": "1", "log_level": "error"}  # that its lanes get no lock is meant
 
@@ -78,6 +79,7 @@ def measure_bounds(
 
     Microseconds of CPU are for each authorization, those of the way for each answer.
     """
+    ground.make_log(turn_s * TURNS_A_ROUND * rounds)
     measured = _Parts(ground, settings, turn_s=turn_s, seed=seed)
     with Baseline(ground) as baseline:
         for number in range(1, rounds + 1):

@@ -17,6 +17,8 @@ from loadtest.shell.switch import running_switch, runs_compiled
 
 CLIENTS: Final = (4, 8, 16, 32, 64)
 SEARCH_SHARE: Final = 0.4  # of a turn, for each number of clients that is tried
+TURNS_A_ROUND: Final = 9
+TURNS_BEFORE: Final = 2 * len(CLIENTS) * SEARCH_SHARE
 SERVER_SETTINGS: Final = (
     *("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers"),
     *("max_wal_size", "wal_compression", "checkpoint_timeout"),
@@ -45,6 +47,7 @@ class _Turns:
 
     def run(self, rounds: int) -> Comparison:
         self._run_switch(replace(load_profile("concentrator"), duration_s=1.0))  # sells the cards
+        self._ground.make_log(self._turn_s * (TURNS_A_ROUND * rounds + TURNS_BEFORE))
         with Baseline(self._ground) as baseline:
             return self._rounds(baseline, rounds)
 

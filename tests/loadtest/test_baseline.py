@@ -47,6 +47,18 @@ def ask(ground: Ground, sql: str) -> list[asyncpg.Record]:
     return asyncio.run(work())
 
 
+def test_the_log_is_there_before_it_is_written(ground: Ground) -> None:
+    """Files for so many seconds, which the server need not make meanwhile."""
+
+    def ahead() -> int:
+        files = "select name from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'"
+        return len(ask(ground, f"{files} and name > pg_walfile_name(pg_current_wal_lsn())"))
+
+    assert ahead() < 6
+    ground.make_log(8)
+    assert ahead() >= 6  # of 16 MiB each
+
+
 def test_the_procedure_records_a_name_once_and_never_overdraws(ground: Ground) -> None:
     """A repeat gets the recorded result and moves nothing; a debit above the balance is declined, recorded too."""
     with Baseline(ground) as baseline:
