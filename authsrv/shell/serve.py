@@ -29,7 +29,7 @@ from authsrv.shell.tls import tls_context
 from authsrv.shell.workers import Worker, fork
 from ledger.faults import LedgerFault
 from ledger.shell import store
-from ledger.shell.cores import core_of
+from ledger.shell.cores import Core, core_of
 from ledger.shell.database import open_database
 from ledger.shell.door import Door, check_server, open_door
 from protocol.switch import Limits
@@ -59,7 +59,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     caps: Caps = field(default_factory=Caps)
     metrics: tuple[str, int] | None = None
-    core: int | None = None  # that it keeps to, with the server's processes that work for it
+    core: Core | None = None  # that it keeps to, with the server's processes that work for it
 
 
 async def run_switch(
@@ -232,18 +232,20 @@ def service_of(settings: Settings, worker: Worker | None = None) -> Service:
     Raises SettingsError for certificates that cannot be used.
     """
     place = worker.place if worker else 0
+    lanes = settings.lanes or lanes_for(settings.workers)
+    alone = worker is not None and lanes == 1  # several lanes of a worker could use several cores
     return Service(
         host=settings.listen.host,
         port=settings.listen.port,
         deal=worker.deal if worker else None,
         tls=tls_context(settings.tls_certificate, settings.tls_key, settings.tls_client_ca),
-        lanes=settings.lanes or lanes_for(settings.workers),
+        lanes=lanes,
         batch_max=settings.batch_max,
         waiting_max=settings.waiting_max,
         drain_s=settings.drain_s,
         caps=Caps(_make_room(settings.connections_max, settings.workers), settings.sessions_max),
         metrics=(settings.metrics.host, settings.metrics.port + place) if settings.metrics else None,
-        core=core_of(place, settings.workers) if worker and settings.keep_to_cores else None,
+        core=core_of(place, settings.workers) if alone and settings.keep_to_cores else None,
     )
 
 

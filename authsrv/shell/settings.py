@@ -103,8 +103,8 @@ class Settings(BaseSettings):
     )
     keep_to_cores: bool = Field(
         True,
-        description="true or false: each of as many workers as there are cores keeps to one of them, with the processes"
-        " of a server on this host that work for it",
+        description="true or false: where there are as many workers as cores, each keeps to one, together with what"
+        " works for it in a server on this host",
     )
     lanes: int | None = Field(
         None, ge=1, le=64, description="transactions at once, 1 to 64; else 2, or 1 in each of several workers"

@@ -32,7 +32,7 @@ import trio
 
 from ledger.faults import BadRow, Conflict, InDoubt, LedgerFault, NameTaken, Unavailable, Unfit
 from ledger.shell.bridge import Bridge, open_bridge
-from ledger.shell.cores import share_core
+from ledger.shell.cores import Core, share_core
 from ledger.shell.exchange import Exchange, exchange_of
 from ledger.shell.revisions import HEAD
 
@@ -77,7 +77,7 @@ class Door:
         connections: int,
         wait_s: float,
         connect_s: float,
-        core: int | None,
+        core: Core | None,
     ) -> None:
         self._bridge = bridge
         self._dsn = dsn
@@ -85,6 +85,7 @@ class Door:
         self._wait_s = wait_s
         self._connect_s = connect_s
         self._core = core
+        self._kept: bool | None = None  # to the core, as far as was tried
         self._free = trio.Semaphore(connections)
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
@@ -144,8 +145,16 @@ class Door:
         end = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # noqa: SLF001
         _keep_alive(end)
         if self._core is not None:
-            share_core(self._core, end, connection.get_server_pid())
+            self._keep_to(self._core, end, connection.get_server_pid())
         return connection
+
+    def _keep_to(self, core: Core, end: socket.socket, process: int) -> None:
+        kept = share_core(core, end, process)
+        if kept and not self._kept:
+            logger.info("keeping to core %d", core.number)
+        elif not kept and self._kept is not False:
+            logger.info("keeping to no core: the server is elsewhere, or not ours to bind")
+        self._kept = kept
 
     async def _give_back(self, connection: Connection) -> None:
         if not connection.is_closed() and connection.is_in_transaction():
@@ -177,7 +186,7 @@ async def open_door(
     wait_s: float = 2.0,
     connect_s: float = 3.0,
     application: str = "authsrv",
-    core: int | None = None,
+    core: Core | None = None,
 ) -> AsyncIterator[Door]:
     """Open the door to the database of `dsn`, for one issuer's `schema`.
 

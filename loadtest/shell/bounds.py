@@ -37,7 +37,7 @@ from loadtest.shell.run import Shift, run_profile
 from loadtest.shell.switch import running_switch, runs_compiled
 
 CLIENTS: Final = 8
-TURNS_A_ROUND: Final = 10
+TURNS_A_ROUND: Final = 9  # that write
 PROFILES: Final = ("concentrator", "terminals")
 REFUSING: Final = {"waiting_max": "1", "log_level": "error"}  # that its lanes get no lock is meant
 

@@ -50,7 +50,9 @@ FIRST_MODULE: Final = 1001
 WITHOUT_LIMIT: Final = 10**15
 MANY: Final = 30_000
 CHUNK: Final = 20_000
-LOG_BYTES_A_SECOND: Final = 12 * 2**20
+MIB: Final = 2**20
+LOG_BYTES_A_SECOND: Final = 12 * MIB
+LOG_BYTES_MAX: Final = 5120 * MIB  # below max_wal_size, at which the server begins to write over them by itself
 
 
 class GroundError(Exception):
@@ -109,8 +111,14 @@ class Ground:
 
         A new one makes each file of it, full of zeros, when it is needed, and no commit ends meanwhile: 25 to 50 ms for
         every 16 MiB, on two busy cores. What is written through once is used again after the checkpoint behind it.
+        Raises `GroundError` where there is no room for it, as there would be none for the load.
         """
-        asyncio.run(_write_through(self.admin_dsn, ceil(seconds * LOG_BYTES_A_SECOND)))
+        size, free = min(ceil(seconds * LOG_BYTES_A_SECOND), LOG_BYTES_MAX), shutil.disk_usage(self.folder).free
+        if size > free:
+            raise GroundError(
+                f"{self.folder} needs room for {size // MIB} MiB of the server's log, {free // MIB} are left"
+            )
+        asyncio.run(_write_through(self.admin_dsn, size))
 
     def query(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         """Ask one question as the issuer's owner."""

@@ -94,7 +94,7 @@ def test_counts_have_bounds(name: str, low: int, high: int) -> None:
 
 
 def test_workers_keep_to_cores_unless_told_otherwise() -> None:
-    """Either word says it, and nothing else does."""
+    """Either word says it; a number of cores does not."""
     assert load_settings({}).keep_to_cores
     assert [load_settings({"keep_to_cores": word}).keep_to_cores for word in ("true", "false")] == [True, False]
     assert DEFAULTS["keep_to_cores"] == "true"

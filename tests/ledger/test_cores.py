@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import trio
 if sys.platform != "linux":
     pytest.skip("only Linux lets a process keep to a core", allow_module_level=True)
 
-from ledger.shell.cores import core_of, share_core
+from ledger.shell.cores import Core, core_of, share_core
 from ledger.shell.door import open_door
 
 if TYPE_CHECKING:
@@ -29,8 +30,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CORES = sorted(os.sched_getaffinity(0))
+LAST = Core(CORES[-1], frozenset(CORES))
 NOBODY = 65_534
 pytestmark = pytest.mark.skipif(len(CORES) < 2, reason="on one core all keep to it anyway")
+
+
+def skip_unless_bindable(process: int) -> None:
+    """The server runs under an account of its own where we are root, and root may lack the power over it."""
+    try:
+        os.sched_setaffinity(process, os.sched_getaffinity(process))
+    except PermissionError:
+        pytest.skip("nobody here may bind the server's processes")
 
 
 def apart(work: Callable[[], T]) -> T:
@@ -53,9 +63,9 @@ def connected(folder: Path) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def child() -> Iterator[int]:
+def child(program: bytes = b"/bin/sleep") -> Iterator[int]:
     """A process that whoever listens has begun, as the server begins one for each connection."""
-    with subprocess.Popen(["/bin/sleep", "60"]) as process:
+    with subprocess.Popen([program, b"60"]) as process:
         try:
             yield process.pid
         finally:
@@ -66,12 +76,12 @@ def child() -> Iterator[int]:
 def test_there_is_a_core_for_each_where_there_are_as_many(usable: int) -> None:
     """With a core more or less than processes nobody has one of its own."""
 
-    def cores() -> list[list[int | None]]:
+    def cores() -> list[list[Core | None]]:
         os.sched_setaffinity(0, CORES[-usable:])
         return [[core_of(place, processes) for place in range(processes)] for processes in (1, 2, 3)]
 
     of = apart(cores)
-    assert of.pop(usable - 1) == CORES[-usable:]
+    assert of.pop(usable - 1) == [Core(each, frozenset(CORES[-usable:])) for each in CORES[-usable:]]
     assert of == [[None] * len(each) for each in of]
 
 
@@ -79,20 +89,20 @@ def test_there_is_a_core_for_each_where_there_are_as_many(usable: int) -> None:
 def test_we_and_all_that_serve_us_keep_to_the_core(issuer: Issuer, core: int) -> None:
     """Of all connections, of one that takes a lost one's place too; the server itself and what serves others do not."""
 
-    async def pid_and_parent(connection: Connection) -> int:
+    async def serving(connection: Connection) -> int:
         number: int = await connection.fetchval("select pg_backend_pid()")
         return number
 
     async def look() -> tuple[list[set[int]], set[int], set[int]]:
         async with (
-            open_door(issuer.switch_dsn, schema=issuer.schema, connections=2, core=core) as door,
+            open_door(issuer.switch_dsn, schema=issuer.schema, connections=2, core=LAST._replace(number=core)) as door,
             open_door(issuer.admin_dsn, schema=issuer.schema, connections=1) as other,
         ):
-            ours = [await door.run(pid_and_parent)]
-            await other.run(lambda connection: connection.fetchval("select pg_terminate_backend($1, 5000)", ours[0]))
-            ours = [await door.run(pid_and_parent)]
-            bound = [os.sched_getaffinity(each) for each in (*ours, 0)]
-            others = await other.run(pid_and_parent)
+            others = await other.run(serving)
+            skip_unless_bindable(others)
+            lost = await door.run(serving)
+            await other.run(lambda connection: connection.fetchval("select pg_terminate_backend($1, 5000)", lost))
+            bound = [os.sched_getaffinity(each) for each in (await door.run(serving), 0)]
             return bound, os.sched_getaffinity(others), os.sched_getaffinity(os.getpid())
 
     bound, others, main_thread = apart(lambda: trio.run(look))
@@ -100,32 +110,42 @@ def test_we_and_all_that_serve_us_keep_to_the_core(issuer: Issuer, core: int) ->
     assert others == main_thread == set(CORES)
 
 
+def shared(end: socket.socket, process: int) -> tuple[bool, set[int], set[int]]:
+    """Whether they share the last core, and where the process and the thread that asked for it may run then."""
+    return apart(lambda: (share_core(LAST, end, process), os.sched_getaffinity(process), os.sched_getaffinity(0)))
+
+
 def test_only_who_serves_the_connection_is_bound(tmp_path: Path) -> None:
     """A number that means somebody else here: the server counts its processes in another namespace, or a pool lies."""
-
-    def share(core: int, process: int) -> tuple[bool, set[int], set[int]]:
-        done = share_core(core, end, process)
-        return done, os.sched_getaffinity(process), os.sched_getaffinity(0)
-
     with connected(tmp_path) as end, child() as ours:
-        core = CORES[-1]
-        assert apart(lambda: share(core, os.getppid())) == (False, set(CORES), set(CORES))
-        assert apart(lambda: share(core, ours)) == (True, {core}, {core})
+        somebody = os.sched_getaffinity(os.getppid())
+        assert shared(end, os.getppid()) == (False, somebody, set(CORES))
+        assert shared(end, ours) == (True, {LAST.number}, {LAST.number})
+
+
+def test_a_process_may_have_any_name(tmp_path: Path) -> None:
+    """The kernel tells its parent behind its name, whatever bytes and brackets that has."""
+    program = os.fsencode(tmp_path) + b"/caf\xe9) S ("
+    shutil.copy("/bin/sleep", program)
+    with connected(tmp_path) as end, child(program) as ours:
+        assert shared(end, ours) == (True, {LAST.number}, {LAST.number})
+
+
+def test_a_server_that_was_given_other_cores_keeps_them(tmp_path: Path) -> None:
+    """Somebody has dealt the cores between the switch and the database."""
+    with connected(tmp_path) as end, child() as ours:
+        os.sched_setaffinity(ours, CORES[:1])
+        assert shared(end, ours) == (False, set(CORES[:1]), set(CORES))
 
 
 def test_a_server_elsewhere_binds_nobody() -> None:
     """Its numbers mean nothing here."""
-
-    def share() -> tuple[bool, set[int], set[int]]:
-        done = share_core(CORES[-1], end, ours)
-        return done, os.sched_getaffinity(ours), os.sched_getaffinity(0)
-
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.create_connection(listening.getsockname()) as end,
         child() as ours,
     ):
-        assert apart(share) == (False, set(CORES), set(CORES))
+        assert shared(end, ours) == (False, set(CORES), set(CORES))
 
 
 def test_a_process_that_has_ended_binds_nobody(tmp_path: Path) -> None:
@@ -133,7 +153,7 @@ def test_a_process_that_has_ended_binds_nobody(tmp_path: Path) -> None:
     with child() as ended:
         pass
     with connected(tmp_path) as end:
-        assert apart(lambda: (share_core(CORES[-1], end, ended), os.sched_getaffinity(0))) == (False, set(CORES))
+        assert apart(lambda: (share_core(LAST, end, ended), os.sched_getaffinity(0))) == (False, set(CORES))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes another account")
@@ -141,8 +161,11 @@ def test_a_process_of_another_account_is_left_alone(tmp_path: Path) -> None:
     """And so are we: bound alone we would wait for it on whichever core it is."""
     with connected(tmp_path) as end, child() as theirs:
         if not (pid := os.fork()):
-            os.setresuid(NOBODY, NOBODY, NOBODY)
-            alone = not share_core(CORES[-1], end, theirs) and os.sched_getaffinity(0) == set(CORES)
-            os._exit(0 if alone else 1)
+            alone = False
+            try:
+                os.setresuid(NOBODY, NOBODY, NOBODY)
+                alone = not share_core(LAST, end, theirs) and os.sched_getaffinity(0) == set(CORES)
+            finally:
+                os._exit(0 if alone else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert os.sched_getaffinity(theirs) == set(CORES)

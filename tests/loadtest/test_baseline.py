@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from ledger.shell.database import DATABASE
 from loadtest.profile import load_profile
 from loadtest.shell.baseline import Baseline
 from loadtest.shell.bounds import measure_bounds
-from loadtest.shell.ground import Size, open_ground
+from loadtest.shell.ground import GroundError, Size, open_ground
 from loadtest.shell.limit import Limit
 from loadtest.shell.run import BOOKS, Shift
 from loadtest.shell.switch import running_switch
@@ -57,6 +58,8 @@ def test_the_log_is_there_before_it_is_written(ground: Ground) -> None:
     assert ahead() < 6
     ground.make_log(8)
     assert ahead() >= 6  # of 16 MiB each
+    with pytest.raises(GroundError, match="needs room for 5120 MiB of the server's log, 0 are left"):
+        replace(ground, folder=Path("/proc")).make_log(10**9)  # a folder on which nothing can be written
 
 
 def test_the_procedure_records_a_name_once_and_never_overdraws(ground: Ground) -> None:
