@@ -126,7 +126,7 @@ class Line:
 
     def sign_on(self, identities: Sequence[ModuleIdentity], today: dt.date) -> list[tuple[Till, int]]:
         """Sign these modules on, and tell the last sequence that the database knows of each. Raises `SignOnError`."""
-        self.socket.sendall(b"".join(self.protocol.hello(identity, clock()) for identity in identities))
+        self._send(b"".join(self.protocol.hello(identity, clock()) for identity in identities))
         last: list[tuple[Till, int]] = []
         deadline = clock() + PATIENCE_S
         while len(last) < len(identities):
@@ -140,7 +140,7 @@ class Line:
                 match event:
                     case Welcomed(session):
                         echo = Request(command=Command.ECHO, module=session.module, date=today, sequence=1)
-                        self.socket.sendall(self.protocol.request(session, echo.encode(), clock())[1])
+                        self._send(self.protocol.request(session, echo.encode(), clock())[1])
                     case ResponseReceived(session, _, answer):
                         last.append((Till(self, session), Response.decode(answer).last_sequence))
                     case _:
@@ -148,3 +148,9 @@ class Line:
         self.tills = {till.session.id: till for till, _ in last}
         self.socket.setblocking(False)
         return last
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self.socket.sendall(data)
+        except OSError as error:
+            raise SignOnError(f"the switch hung up while modules signed on: {error.strerror}") from error

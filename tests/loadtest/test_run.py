@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import resource
 import shutil
 import signal
@@ -11,6 +12,7 @@ import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from struct import pack
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -23,7 +25,7 @@ from loadtest.shell.ground import Size, open_ground
 from loadtest.shell.idle import measure_idle
 from loadtest.shell.run import Shift, run_profile
 from loadtest.shell.switch import running_switch
-from loadtest.shell.till import SignOnError
+from loadtest.shell.till import Line, SignOnError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,6 +125,18 @@ def test_who_cannot_sign_on_keeps_no_connection(ground: Ground, switch: Switch) 
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert len(list(Path("/dev/fd").iterdir())) == before
+
+
+def test_a_switch_that_hangs_up_on_who_signs_on_is_told_of(ground: Ground) -> None:
+    """As ours does on one connection with more modules than it takes: in words, not by what the socket raised."""
+    with socket.create_server(("127.0.0.1", 0)) as rude:
+        line = Line(rude.getsockname())
+        accepted, _ = rude.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+        accepted.close()
+        with pytest.raises(SignOnError, match="hung up while modules signed on"):
+            line.sign_on(ground.modules[:1], dt.datetime.now(dt.UTC).date())
+        line.socket.close()
 
 
 def test_customers_at_a_rate_are_all_served(ground: Ground, switch: Switch) -> None:
