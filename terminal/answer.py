@@ -67,6 +67,11 @@ class Answer:
         return tuple(self.text.splitlines())
 
     @property
+    def decided_on(self) -> dt.date | None:
+        """The day that the switch decided it on, in the issuer's zone; None where nothing was decided."""
+        return Response.decode(self.recorded).switch_date
+
+    @property
     def code_page(self) -> int:
         """The wire's number of the code page that the receipt was laid out for."""
         return Response.decode(self.recorded).code_page

@@ -235,6 +235,7 @@ def answer(request: Request, **fields: object) -> bytes:
         date=date_number(request.date),
         module=request.module,
         unit=978,
+        switch_date=NOON.date(),
         **fields,  # type: ignore[arg-type]
     ).encode()
 

@@ -86,6 +86,12 @@ class Memory:
 
     answers: dict[str, Answer] = field(default_factory=dict)
     drafts: dict[str, tuple[Request, str | None]] = field(default_factory=dict)
+    decided_on: dt.date | None = None  # the last answer; the issuer's day, which this machine's need not be
+
+    @property
+    def today(self) -> dt.date:
+        """The issuer's day, as far as is known."""
+        return self.decided_on or local_time().date()
 
     def original(self, name: str) -> Answer | Request:
         """What a later step is about."""
@@ -166,6 +172,7 @@ async def _do(step: Step, till: Till, kit: Kit, memory: Memory) -> Outcome:
         if error.reversal is not None and error.reversal.approved:
             return Outcome(REVERSED, error.reversal, "(no answer came in time: the till reverses by itself)")
         return Outcome("no answer", None, f"({error})")
+    memory.decided_on = answer.decided_on or memory.decided_on
     if step.name:
         memory.answers[step.name] = answer
     note = ""
@@ -221,11 +228,10 @@ def _ask(  # noqa: PLR0912 - each deed is a call
         case Deed.UNBLOCK:
             return module.unblock(card.number, GivenReason.HOLDER, deadline_s=step.deadline_s)
         case Deed.FREEZE:
-            first = local_time().date()
-            last = first + dt.timedelta(days=step.days - 1)
-            return module.freeze(card.number, first, last, deadline_s=step.deadline_s)
+            last = memory.today + dt.timedelta(days=step.days - 1)
+            return module.freeze(card.number, memory.today, last, deadline_s=step.deadline_s)
         case Deed.THAW:
-            return module.freeze(card.number, local_time().date(), deadline_s=step.deadline_s)
+            return module.freeze(card.number, memory.today, deadline_s=step.deadline_s)
         case Deed.LIMIT:
             return module.limit(card.number, minor_units(step.limit, kit.exponent), deadline_s=step.deadline_s)
         case Deed.TOTALS:

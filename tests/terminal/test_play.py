@@ -1,9 +1,12 @@
 """A day at the tills against the scripted switch."""
 # ruff: noqa: ARG001 - the runner takes the virtual clock from a test's own arguments
 
-import pytest
-from scripted_switch import CARD, CODE, Deed, identity
+import datetime as dt
 
+import pytest
+from scripted_switch import CARD, CODE, NOON, Deed, identity
+
+from protocol.messages import Freeze
 from protocol.numbers import Command
 from terminal.day import read_day
 from terminal.kit import Kit, KitCard, KitError
@@ -51,6 +54,15 @@ async def test_a_pulled_cable_loses_the_answer_and_nothing_else(switch, dial, au
     (reversal,) = {each.request.original.sequence for each in switch.of(Command.REVERSE)}
     assert reversal == 1
     assert len(switch.dialled) == 3
+
+
+async def test_a_pass_is_frozen_from_the_day_that_it_is_where_the_switch_is(switch, dial, autojump_clock):
+    """After midnight there it is still yesterday at a till that stands further west, and nobody freezes that."""
+    freeze = 'say = "f"\ntill = 1\ndo = "freeze"\ncard = 1\ndays = 7'
+    assert await play(day(sale(), freeze, 'say = "t"\ntill = 1\ndo = "thaw"\ncard = 1'), KIT, dial, lambda _: None)
+    asked = [each.request.freeze for each in switch.of(Command.FREEZE)]
+    today = NOON.date()
+    assert asked == [Freeze(today, today + dt.timedelta(6)), Freeze(today, None)]
 
 
 async def test_what_is_held_back_is_overtaken(switch, dial, autojump_clock):
